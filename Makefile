@@ -1,0 +1,49 @@
+# The one script runner: by hand and in CI the same.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+BIN := bin/alphalora
+CODE := $(wildcard */)
+
+# No library downloads plugins behind our back, in tests either.
+export GOMLX_NO_AUTO_INSTALL := 1
+
+help: ## list the targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1|\2/p' Makefile | while IFS='|' read -r t d; do printf '  make %-12s %s\n' "$$t" "$$d"; done
+
+setup: ## fetch or build the native libraries (skipped when they are there)
+	@scripts/setup.sh
+
+setup-cuda: ## the same for NVIDIA GPUs (3 GB)
+	@scripts/setup.sh cuda
+
+build: setup ## build bin/alphalora
+	@mkdir -p bin
+	@go build -o $(BIN) ./cmd/alphalora
+
+test: setup ## vet and run every test, with a summary
+	@go vet ./...
+	@go build -o bin/testsum ./scripts/testsum
+	@go test -json ./... 2>&1 | bin/testsum
+
+check: setup ## formatting, vet, staticcheck, go.mod, dependency rules
+	@files=$$(gofmt -l $(CODE)); [ -z "$$files" ] || { echo "check: not formatted (run make fmt): $$files" >&2; exit 1; }
+	@go vet ./...
+	@go tool staticcheck ./...
+	@go mod tidy -diff || { echo "check: go.mod or go.sum is not tidy (run go mod tidy)" >&2; exit 1; }
+	@go mod verify >/dev/null
+	@go test -count=1 -v -run 'Test' ./internal/rules | grep -E 'rules_test.go|^(FAIL|ok)|^ +--- FAIL' 
+	@echo "check: formatting, vet, staticcheck, go.mod and rules are in order"
+
+fmt: ## format the code
+	@gofmt -w $(CODE)
+
+demo: build ## the whole job on the shipped model, under 4 minutes on 2 cores
+	@$(BIN) demo --out runs/demo
+
+clean: ## remove what was built (the native libraries stay)
+	@rm -rf bin runs .deps/build .deps/*.log
+
+.PHONY: help setup setup-cuda build test check fmt demo clean

@@ -1,0 +1,249 @@
+package alphalora
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// heavyTailed is a random matrix with a heavy-tailed spectrum.
+func heavyTailed(rows, cols int, seed uint64) []float32 {
+	rng := rand.New(rand.NewPCG(seed, 7))
+	w := make([]float32, rows*cols)
+	for i := range rows {
+		scale := math.Pow(rng.Float64()+0.01, -0.4)
+		for j := range cols {
+			w[i*cols+j] = float32(scale * rng.NormFloat64() / math.Sqrt(float64(cols)))
+		}
+	}
+	return w
+}
+
+func transposed(w []float32, rows, cols int) []float32 {
+	out := make([]float32, len(w))
+	for i := range rows {
+		for j := range cols {
+			out[j*rows+i] = w[i*cols+j]
+		}
+	}
+	return out
+}
+
+func spectrumOf(t *testing.T, w []float32, rows, cols int, solver Solver) Spectrum {
+	t.Helper()
+	s, err := Eigenvalues(w, rows, cols, solver)
+	require.NoError(t, err)
+	require.Len(t, s.Lambda, min(rows, cols))
+	require.True(t, slices.IsSorted(s.Lambda))
+	require.GreaterOrEqual(t, s.Lambda[0], 0.0)
+	return s
+}
+
+// Every product of the Gram matrix against the definition, at shapes on both sides
+// of a panel and a strip.
+func TestGramAgainstDefinition(t *testing.T) {
+	for _, shape := range [][2]int{{1, 1}, {3, 7}, {7, 3}, {600, 20}, {20, 600}, {300, 520}, {530, 300}} {
+		rows, cols := shape[0], shape[1]
+		w := heavyTailed(rows, cols, 1)
+		tall := w
+		if rows < cols {
+			tall = transposed(w, rows, cols)
+		}
+		n, m := min(rows, cols), max(rows, cols)
+		double, err := gramFloat64(w, rows, cols)
+		require.NoError(t, err)
+		single, err := gramFloat32(w, rows, cols)
+		require.NoError(t, err)
+		for i := range n {
+			for j := i; j < n; j++ {
+				var want, size float64
+				for k := range m {
+					term := float64(tall[k*n+i]) * float64(tall[k*n+j])
+					want, size = want+term, size+math.Abs(term)
+				}
+				require.InDelta(t, want, double[i*n+j], 1e-13*size, shape)
+				require.InDelta(t, want, single[i*n+j], 1e-5*size, shape)
+			}
+		}
+	}
+}
+
+func TestEigenvaluesOfKnownMatrices(t *testing.T) {
+	diagonal := []float32{3, 0, 0, 0, 0, -1, 0, 0, 0, 0, 2, 0}
+	for _, solver := range []Solver{Float64(), Float32()} {
+		s := spectrumOf(t, diagonal, 3, 4, solver)
+		require.InDeltaSlice(t, []float64{1, 4, 9}, s.Lambda, 1e-6)
+		require.Equal(t, 3, s.Rank)
+	}
+}
+
+// Alpha does not change when W is scaled (even so far that its squares leave the range
+// of float32), transposed, or its rows are permuted. The released estimator is left
+// out of scaling alone: its lower bound is a logarithm of the eigenvalues' size.
+func TestAlphaIsInvariant(t *testing.T) {
+	const rows, cols = 60, 96
+	w := heavyTailed(rows, cols, 3)
+	permuted := slices.Clone(w)
+	for i, from := range rand.New(rand.NewPCG(1, 2)).Perm(rows) {
+		copy(permuted[i*cols:(i+1)*cols], w[from*cols:(from+1)*cols])
+	}
+	scaled := func(by float64) []float32 {
+		out := slices.Clone(w)
+		for i := range out {
+			out[i] = float32(float64(out[i]) * by)
+		}
+		return out
+	}
+	for _, e := range Estimators() {
+		for name, solver := range map[string]Solver{"f64": Float64(), "f32": Float32()} {
+			tolerance := map[string]float64{"f64": 1e-8, "f32": 1e-3}[name]
+			want, err := e.Fit(spectrumOf(t, w, rows, cols, solver))
+			require.NoError(t, err)
+			same := func(what string, x []float32, rows, cols int) {
+				got, err := e.Fit(spectrumOf(t, x, rows, cols, solver))
+				require.NoError(t, err)
+				near(t, want.Alpha, got.Alpha, tolerance, "%s %s %s", e.Name, name, what)
+				require.Equal(t, want.Tail, got.Tail)
+			}
+			same("transposed", transposed(w, rows, cols), cols, rows)
+			same("permuted", permuted, rows, cols)
+			if e.Name != "released-peak" {
+				same("small", scaled(0x1p-80), rows, cols)
+				same("large", scaled(0x1p90), rows, cols)
+			}
+		}
+	}
+}
+
+// The conformance suite of every estimator: a sound fit on a heavy tail, of which xmin
+// is an eigenvalue, the tail's length and alpha agree with it, the distance with both.
+func TestEveryEstimator(t *testing.T) {
+	for _, e := range Estimators() {
+		for seed := range uint64(5) {
+			s := spectrumOf(t, heavyTailed(40+int(seed), 64, seed), 40+int(seed), 64, Float64())
+			before := slices.Clone(s.Lambda)
+			fit, err := e.Fit(s)
+			require.NoError(t, err, e.Name)
+			again, err := e.Fit(s)
+			require.NoError(t, err)
+			require.Equal(t, fit, again)
+			require.Equal(t, before, s.Lambda, "the spectrum is not changed")
+
+			from := slices.Index(s.Lambda, fit.XMin)
+			require.GreaterOrEqual(t, from, 0)
+			tail := s.Lambda[from:]
+			require.Len(t, tail, fit.Tail)
+			require.GreaterOrEqual(t, fit.Tail, 2)
+			var sum, distance float64
+			for _, lambda := range tail {
+				sum += math.Log(lambda / fit.XMin)
+			}
+			require.InEpsilon(t, 1+float64(fit.Tail)/sum, fit.Alpha, 1e-9)
+			for j, lambda := range tail {
+				distance = max(distance, math.Abs(1-math.Pow(lambda/fit.XMin, 1-fit.Alpha)-float64(j)/float64(fit.Tail)))
+			}
+			require.InDelta(t, distance, fit.Distance, 1e-9)
+		}
+	}
+}
+
+// Nothing that the ks scan drops early would have been nearer.
+func TestKSIsTheNearestOfAll(t *testing.T) {
+	s := spectrumOf(t, heavyTailed(80, 100, 9), 80, 100, Float64())
+	fit, err := fitKS(s)
+	require.NoError(t, err)
+	tails := newTails(s)
+	best := math.Inf(1)
+	for i := range len(s.Lambda) - 1 {
+		alpha, ok := tails.alpha(i)
+		require.True(t, ok)
+		best = min(best, tails.distance(i, alpha, math.Inf(1)))
+	}
+	require.Equal(t, best, fit.Distance)
+}
+
+// A Pareto sample gives its exponent back.
+func TestKnownExponent(t *testing.T) {
+	const n, alpha = 4000, 3.5
+	rng := rand.New(rand.NewPCG(5, 5))
+	lambda := make([]float64, n)
+	for i := range lambda {
+		lambda[i] = math.Pow(1-rng.Float64(), -1/(alpha-1))
+	}
+	slices.Sort(lambda)
+	for _, name := range []string{"hill", "ks"} {
+		e, err := EstimatorNamed(name)
+		require.NoError(t, err)
+		fit, err := e.Fit(Spectrum{Lambda: lambda, Rank: n})
+		require.NoError(t, err)
+		require.InDelta(t, alpha, fit.Alpha, 0.2, name)
+	}
+}
+
+func TestDegenerateSpectraHaveNoAlpha(t *testing.T) {
+	constant, identity := make([]float32, 12*10), make([]float32, 12*12)
+	for i := range constant {
+		constant[i] = 0.3
+	}
+	for i := range 12 {
+		identity[i*12+i] = 5
+	}
+	low := make([]float32, 12*10) // rank 2
+	for i := range 12 {
+		for j := range 10 {
+			low[i*10+j] = float32(i + 3*j*j)
+		}
+	}
+	cases := []struct {
+		name       string
+		w          []float32
+		rows, cols int
+		reason     string
+	}{
+		{"zero", make([]float32, 40), 5, 8, "zero matrix"},
+		{"constant", constant, 12, 10, ""},
+		{"identity", identity, 12, 12, "spread"},
+		{"few", heavyTailed(3, 9, 1), 3, 9, "too few"},
+	}
+	for _, c := range cases {
+		for _, e := range Estimators() {
+			for _, solver := range []Solver{Float64(), Float32()} {
+				fit, err := e.Fit(spectrumOf(t, c.w, c.rows, c.cols, solver))
+				require.Error(t, err, "%s %s: %+v", c.name, e.Name, fit)
+				require.ErrorContains(t, err, c.reason)
+			}
+		}
+	}
+	_, err := Estimators()[0].Fit(spectrumOf(t, low, 12, 10, Float64()))
+	require.ErrorContains(t, err, "rank 2 of 10")
+}
+
+// A rank above half the side: hill is what the paper's formula says.
+func TestDeficientRankKeepsItsAlpha(t *testing.T) {
+	w := heavyTailed(20, 30, 4)
+	copy(w[:30], w[30:60]) // two equal rows
+	for _, solver := range []Solver{Float64(), Float32()} {
+		s := spectrumOf(t, w, 20, 30, solver)
+		require.Equal(t, 19, s.Rank)
+		fit, err := fitHill(s)
+		require.NoError(t, err)
+		require.Equal(t, 10, fit.Tail)
+		require.Equal(t, s.Lambda[10], fit.XMin)
+	}
+}
+
+func TestBadMatrices(t *testing.T) {
+	for _, bad := range []float32{float32(math.NaN()), float32(math.Inf(1)), float32(math.Inf(-1))} {
+		w := heavyTailed(4, 4, 1)
+		w[5] = bad
+		_, err := Eigenvalues(w, 4, 4, Float64())
+		require.ErrorContains(t, err, "value 5 is")
+	}
+	_, err := Eigenvalues(make([]float32, 5), 2, 3, Float64())
+	require.ErrorContains(t, err, "5 values for 2×3")
+	_, err = SolverOf("f16")
+	require.ErrorContains(t, err, "f32 or f64")
+}

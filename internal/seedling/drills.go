@@ -1,0 +1,253 @@
+package seedling
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+)
+
+// The drills: each document asks many questions of one skill, because a small
+// model gets a skill from the number of answers it had to predict. Their wording
+// is kept apart from the tasks' wording.
+
+var letters = []string{"A", "B", "C", "D"}
+
+// labels draws n different labels for a list: the first letters in order, or
+// words. A word is worth more as a training signal than a letter, since there are
+// more to guess among; the way to look a label up is the same.
+func labels(r *rand.Rand, n int) []string {
+	if r.IntN(2) == 0 {
+		return letters[:n]
+	}
+	words := pick(r, [][]string{colours, things, goods})
+	out := make([]string, n)
+	for i, at := range r.Perm(len(words))[:n] {
+		out[i] = words[at]
+	}
+	return out
+}
+
+// listing writes the options with their labels, then the queries in any order.
+func listing(r *rand.Rand, labels, options, queries []string) string {
+	form := pick(r, []string{"%s %s", "(%s) %s"})
+	parts := make([]string, len(options))
+	for i, o := range options {
+		parts[i] = fmt.Sprintf(form, labels[i], o)
+	}
+	r.Shuffle(len(queries), func(i, j int) { queries[i], queries[j] = queries[j], queries[i] })
+	return strings.Join(parts, pick(r, []string{", ", " "})) + ": " + strings.Join(queries, ", ") + "."
+}
+
+// optionCount is two more often than not: with more, lookup comes late.
+func optionCount(r *rand.Rand) int {
+	return []int{2, 2, 2, 2, 3, 4}[r.IntN(6)]
+}
+
+// listKinds lists nouns of different kinds and asks for the label of each kind
+// and of each word.
+func (w *World) listKinds(r *rand.Rand) string {
+	var t text
+	for range 3 {
+		n := optionCount(r)
+		marks, words, queries := labels(r, n), make([]string, n), []string{}
+		for i, k := range r.Perm(len(Kinds))[:n] {
+			words[i] = w.Nouns[r.IntN(nounsPerKind)*len(Kinds)+k].Word
+			queries = append(queries, Kinds[k]+" "+marks[i], words[i]+" "+marks[i])
+		}
+		t.parts = append(t.parts, listing(r, marks, words, queries))
+	}
+	return t.String()
+}
+
+// listPeople lists values of one attribute and asks for the label that fits each
+// of some people.
+func (w *World) listPeople(r *rand.Rand) string {
+	var t text
+	for range 3 {
+		attribute, n := r.IntN(3), optionCount(r)
+		marks, values := labels(r, n), make([]string, n)
+		var queries []string
+		for i, at := range r.Perm(len(w.values(attribute)))[:n] {
+			values[i] = w.values(attribute)[at]
+			queries = append(queries, values[i]+" "+marks[i])
+		}
+		for _, at := range r.Perm(len(w.People)) {
+			i := slices.Index(values, w.People[at].attribute(attribute))
+			if i >= 0 && len(queries) < 5+n {
+				queries = append(queries, w.People[at].Name+" "+marks[i])
+			}
+		}
+		t.parts = append(t.parts, listing(r, marks, values, queries))
+	}
+	return t.String()
+}
+
+// attribute is the person's value: 0 home, 1 job, 2 food.
+func (p Person) attribute(i int) string { return []string{p.Home, p.Job, p.Food}[i] }
+
+// values lists what an attribute can be: 0 towns, 1 jobs, 2 foods.
+func (w *World) values(attribute int) []string {
+	return [][]string{w.Towns, w.Jobs, w.Foods}[attribute]
+}
+
+// listNumbers lists two numbers and asks which is more and which less.
+func (w *World) listNumbers(r *rand.Rand) string {
+	var t text
+	for range 4 {
+		a, b := twoNumbers(r)
+		marks := labels(r, 2)
+		large, small := marks[0], marks[1]
+		if a < b {
+			large, small = small, large
+		}
+		t.parts = append(t.parts, listing(r, marks, []string{fmt.Sprint(a), fmt.Sprint(b)}, []string{"more " + large, "less " + small}))
+		t.add("%d is more than %d.", max(a, b), min(a, b))
+	}
+	return t.String()
+}
+
+// twoNumbers draws two different numbers from 1 to 60.
+func twoNumbers(r *rand.Rand) (a, b int) {
+	a, b = 1+r.IntN(2*largestAddend), 1+r.IntN(2*largestAddend-1)
+	if b >= a {
+		b++
+	}
+	return a, b
+}
+
+// claims gives a premise and judges many claims about it, of one word, two words
+// or a whole sentence.
+func (w *World) claims(r *rand.Rand) string {
+	var t text
+	for range 2 {
+		f := w.drawOwning(r)
+		var judged []string
+		for i := range 6 {
+			claim, verdict := f, "yes"
+			if r.IntN(2) == 0 {
+				claim, verdict = w.alter(r, f), "no"
+			}
+			said := claim.tell(r, hypotheses)
+			if i < 4 {
+				said = claim.colour + " " + claim.thing
+				if claim.person != f.person || r.IntN(3) == 0 {
+					said = claim.person + " " + claim.thing
+				}
+			}
+			if i < 4 && verdict == "no" && !f.differs(said) {
+				verdict = "yes"
+			}
+			judged = append(judged, said+" "+verdict)
+		}
+		t.add("%s %s.", f.tell(r, premises), strings.Join(judged, ", "))
+	}
+	return t.String()
+}
+
+// differs tells whether a short claim holds a word that is not the fact's.
+func (o owning) differs(said string) bool {
+	for _, word := range strings.Fields(said) {
+		if word != o.person && word != o.colour && word != o.thing {
+			return true
+		}
+	}
+	return false
+}
+
+// owning is an in-context fact: somebody has a thing of some colour.
+type owning struct {
+	person, colour, thing string
+}
+
+var (
+	premises   = []string{"%s has a %s %s.", "%s owns a %s %s.", "%s bought a %s %s."}
+	hypotheses = []string{"%s got a %s %s", "%s holds a %s %s", "%s had a %s %s"}
+)
+
+func (o owning) tell(r *rand.Rand, forms []string) string {
+	return fmt.Sprintf(pick(r, forms), o.person, o.colour, o.thing)
+}
+
+func (w *World) drawOwning(r *rand.Rand) owning {
+	return owning{pick(r, w.People).Name, pick(r, colours), pick(r, things)}
+}
+
+// alter changes one of the three parts.
+func (w *World) alter(r *rand.Rand, o owning) owning {
+	switch r.IntN(3) {
+	case 0:
+		was := o.person
+		for o.person == was {
+			o.person = pick(r, w.People).Name
+		}
+	case 1:
+		o.colour = pickOther(r, colours, o.colour)
+	default:
+		o.thing = pickOther(r, things, o.thing)
+	}
+	return o
+}
+
+// grammar judges sentences: agreement and word order.
+func (w *World) grammar(r *rand.Rand) string {
+	var t text
+	for range 6 + r.IntN(4) {
+		good := r.IntN(2) == 0
+		noun := w.Nouns[r.IntN(nounsPerKind)*len(Kinds)]
+		sentence := clause(r, noun, pick(r, verbs), good) + pick(r, []string{"", " today", " at night", " in " + pick(r, w.Towns)})
+		verdict := "wrong"
+		if good {
+			verdict = "right"
+		}
+		t.add("%s. %s.", sentence, capital(verdict))
+	}
+	return t.String()
+}
+
+// clause writes "the NOUN VERB" with agreement, or with one of two faults.
+func clause(r *rand.Rand, noun Noun, verb [2]string, good bool) string {
+	word, number := noun.Word, 0
+	if r.IntN(2) == 0 {
+		word, number = noun.Plural, 1
+	}
+	opener := pick(r, []string{"often ", "sometimes ", "maybe "})
+	determiner := pick(r, []string{"the", "my", "our"})
+	switch {
+	case good:
+		return opener + determiner + " " + word + " " + verb[number]
+	case r.IntN(2) == 0:
+		return opener + determiner + " " + word + " " + verb[1-number]
+	default:
+		return opener + word + " " + determiner + " " + verb[number]
+	}
+}
+
+// equations states sums and differences in shuffled order and changing words.
+func (w *World) equations(r *rand.Rand) string {
+	var t text
+	for range 12 + r.IntN(6) {
+		a, b := 1+r.IntN(largestAddend), 1+r.IntN(largestAddend)
+		if r.IntN(2) == 0 {
+			t.add(pick(r, []string{"%d and %d make %d.", "%d plus %d is %d.", "%d, then %d more: %d."}), a, b, a+b)
+		} else {
+			t.add(pick(r, []string{"%d without %d is %d.", "%d minus %d is %d.", "from %d take %d: %d."}), a+b, b, a)
+		}
+	}
+	return t.String()
+}
+
+// counting tells sums and differences of goods.
+func (w *World) counting(r *rand.Rand) string {
+	var t text
+	for range 4 + r.IntN(3) {
+		p, thing := pick(r, w.People), pick(r, goods)
+		a, b := 1+r.IntN(largestAddend), 1+r.IntN(largestAddend)
+		if r.IntN(2) == 0 {
+			t.add("%s had %d %s and got %d more, so %s had %d.", p.Name, a, thing, b, p.pronoun(), a+b)
+		} else {
+			t.add("%s had %d %s and gave away %d, so %s had %d.", p.Name, a+b, thing, b, p.pronoun(), a)
+		}
+	}
+	return t.String()
+}

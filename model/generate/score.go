@@ -1,0 +1,106 @@
+package generate
+
+import (
+	"context"
+	"slices"
+
+	"alphalora/internal/engine"
+	"alphalora/model/nn"
+
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
+	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
+	"github.com/gomlx/gomlx/core/tensors"
+)
+
+// LogProbs returns, for each sequence, the natural logarithm of the probability of each
+// token after the first given those before it: len-1 values.
+func (g *Generator) LogProbs(ctx context.Context, sequences [][]int32, progress func(done int)) ([][]float64, error) {
+	for i, s := range sequences {
+		if err := g.checkIDs(i, s); err != nil {
+			return nil, err
+		}
+	}
+	order := make([]int, len(sequences))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return len(sequences[b]) - len(sequences[a]) })
+	scores := make([][]float64, len(sequences))
+	for start := 0; start < len(order); start += g.rows {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		part := order[start:min(start+g.rows, len(order))]
+		length := roundUp(len(sequences[part[0]]), bucket)
+		flat := make([]int32, g.rows*length)
+		for i, at := range part {
+			copy(flat[i*length:], sequences[at])
+		}
+		args := append(g.leaves(), tensors.FromFlatDataAndDimensions(flat, g.rows, length))
+		out, err := engine.Try1(func() *tensors.Tensor { return g.scorer.MustExec(args...)[0] })
+		if err != nil {
+			return nil, err
+		}
+		values, err := tensors.CopyFlatData[float32](out)
+		if err != nil {
+			return nil, err
+		}
+		_ = out.FinalizeAll()
+		for i, at := range part {
+			scores[at] = make([]float64, len(sequences[at])-1)
+			for j := range scores[at] {
+				scores[at][j] = float64(values[i*length+j])
+			}
+		}
+		if progress != nil {
+			progress(start + len(part))
+		}
+	}
+	return scores, nil
+}
+
+// scoreGraph: ids [B, T], padded on the right, → the log-probability of the token that
+// follows each position [B, T]; the last column means nothing.
+func (g *Generator) scoreGraph(inputs []*Node) []*Node {
+	d, rest := g.decoder(inputs)
+	ids := rest[0]
+	b, t := ids.Shape().Dim(0), ids.Shape().Dim(1)
+	next := Concatenate([]*Node{SliceAxis(ids, 1, AxisRangeToEnd(1)), Zeros(ids.Graph(), shapes.Make(dtypes.Int32, b, 1))}, 1)
+	return []*Node{Reshape(nn.LogProb(d.Logits(d.Forward(ids, nil)), Reshape(next, b*t)), b, t)}
+}
+
+// Logits holds the scores of one sequence.
+type Logits struct {
+	Vocabulary *tensors.Tensor            // f32 [1·tokens, V]
+	Routers    map[string]*tensors.Tensor // "LAYER.SITE" → f32 [tokens, E], of each routed projection
+}
+
+// Logits scores one sequence in full, unpadded.
+func (g *Generator) Logits(ids []int32) (Logits, error) {
+	if err := g.checkIDs(0, ids); err != nil {
+		return Logits{}, err
+	}
+	var names []string
+	exec, err := NewExec(g.model.Engine.Backend, func(inputs []*Node) []*Node {
+		d, rest := g.decoder(inputs)
+		list := []*Node{d.Logits(d.Forward(rest[0], nil))}
+		var routers []*Node
+		names, routers = d.RouterLogits()
+		return append(list, routers...)
+	})
+	if err != nil {
+		return Logits{}, err
+	}
+	defer exec.Finalize()
+	args := append(g.leaves(), tensors.FromFlatDataAndDimensions(slices.Clone(ids), 1, len(ids)))
+	outs, err := engine.Try1(func() []*tensors.Tensor { return exec.MustExec(args...) })
+	if err != nil {
+		return Logits{}, err
+	}
+	l := Logits{Vocabulary: outs[0], Routers: map[string]*tensors.Tensor{}}
+	for i, name := range names {
+		l.Routers[name] = outs[i+1]
+	}
+	return l, nil
+}

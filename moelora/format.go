@@ -1,0 +1,334 @@
+package moelora
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"sort"
+	"strconv"
+
+	"alphalora/internal/atomicfile"
+	"alphalora/internal/fault"
+	"alphalora/model"
+	"alphalora/model/weights"
+
+	"github.com/gomlx/gomlx/core/tensors"
+)
+
+// Files of an adapter directory.
+const (
+	WeightsFile = "adapter_model.safetensors"
+	ConfigFile  = "adapter_config.json"
+)
+
+// formatVersion of the manifest that this program writes.
+const formatVersion = 1
+
+// PeftType marks a manifest that states its experts; the released code writes "LORA".
+const PeftType = "MOELORA"
+
+// Manifest is adapter_config.json. The released code's has neither expert counts nor
+// top-k: then both are absent here and come from the tensors.
+type Manifest struct {
+	PeftType        string   `json:"peft_type"`
+	FormatVersion   int      `json:"format_version,omitempty"`
+	Rank            rank     `json:"r"`
+	Alpha           float64  `json:"lora_alpha"`
+	Dropout         float64  `json:"lora_dropout"`
+	TargetModules   []string `json:"target_modules"`
+	Base            string   `json:"base_model_name_or_path"`
+	BaseFingerprint string   `json:"base_fingerprint,omitempty"`
+	Experts         []int    `json:"number_experts,omitempty"`
+	TopK            []int    `json:"top_k,omitempty"`
+	TaskType        string   `json:"task_type"`
+}
+
+// rank reads r as a number, or as the released code's list of one equal number a layer.
+type rank int
+
+func (r *rank) UnmarshalJSON(data []byte) error {
+	var one int
+	if json.Unmarshal(data, &one) == nil {
+		*r = rank(one)
+		return nil
+	}
+	var list []int
+	if err := json.Unmarshal(data, &list); err != nil || len(list) == 0 {
+		return fmt.Errorf("r is %.40s: a number or a list of numbers is needed", data)
+	}
+	for _, v := range list {
+		if v != list[0] {
+			return fmt.Errorf("r differs between layers (%d and %d): one rank for all is supported", list[0], v)
+		}
+	}
+	*r = rank(list[0])
+	return nil
+}
+
+const prefix = "base_model.model.model.layers."
+
+func expertName(layer int, site model.Site, matrix string, expert int) string {
+	return fmt.Sprintf("%s%d.%s.lora_%s_%d.weight", prefix, layer, site.Module(), matrix, expert)
+}
+
+func routerName(layer int, site model.Site) string {
+	return fmt.Sprintf("%s%d.%s.router.router.weight", prefix, layer, site.Module())
+}
+
+// part is one per-expert tensor and where it lies in its fused variable: rows or, for
+// B, columns from..from+count.
+type part struct {
+	name        string
+	shape       []int
+	from, count int
+	columns     bool
+}
+
+// parts lists the file's tensors that make up a fused variable.
+func (s Shape) parts(v variable) []part {
+	var list []part
+	experts := s.Experts[v.layer]
+	for j, site := range v.sites {
+		for e := range experts {
+			if v.up {
+				list = append(list, part{expertName(v.layer, site, "B", e), []int{v.shape[0], s.Rank}, e * s.Rank, s.Rank, true})
+			} else {
+				list = append(list, part{expertName(v.layer, site, "A", e), []int{s.Rank, v.shape[1]}, (j*experts + e) * s.Rank, s.Rank, false})
+			}
+		}
+		if !v.up && s.routed(v.layer) {
+			from := len(v.sites)*experts*s.Rank + j*experts
+			list = append(list, part{routerName(v.layer, site), []int{experts, v.shape[1]}, from, experts, false})
+		}
+	}
+	return list
+}
+
+// copyPart moves a part's values out of (or, with into, into) its fused variable.
+func copyPart(fused []float32, shape []int, p part, values []float32, into bool) {
+	rows, width, start, stride := p.count, shape[1], p.from*shape[1], shape[1]
+	if p.columns {
+		rows, width, start = shape[0], p.count, p.from
+	}
+	for i := range rows {
+		a, b := fused[start+i*stride:start+i*stride+width], values[i*width:(i+1)*width]
+		if into {
+			copy(a, b)
+		} else {
+			copy(b, a)
+		}
+	}
+}
+
+// Values returns the adapter's tensors as files name them, in f32.
+func (a *Adapter) Values() (map[string]weights.Tensor, error) {
+	return a.Split(a.Params)
+}
+
+// Split cuts fused tensors that stand in the order of the adapter's own variables, such
+// as their gradients, into per-expert ones as files name them.
+func (a *Adapter) Split(fused *model.Params) (map[string]weights.Tensor, error) {
+	out := map[string]weights.Tensor{}
+	put := func(name string, shape []int, values []float32) error {
+		t, err := weights.FromFloat32s(name, shape, values, weights.F32)
+		out[name] = t
+		return err
+	}
+	for i, v := range a.variables(a.Description) {
+		values, err := model.Float32s(fused.Tensors[i])
+		if err != nil {
+			return nil, fmt.Errorf("%s: not read from the device: %w", v.name, err)
+		}
+		for _, p := range a.parts(v) {
+			piece := make([]float32, p.shape[0]*p.shape[1])
+			copyPart(values, v.shape, p, piece, false)
+			if err := put(p.name, p.shape, piece); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for name, values := range a.Idle {
+		if err := put(name, []int{1, len(values)}, values); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// Save writes the adapter directory: tensors first, then the manifest, each atomically.
+func (a *Adapter) Save(dir string, base *model.Model, dropout float64) error {
+	values, err := a.Values()
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fault.Input(dir, "choose a directory that can be written", "%v", err)
+	}
+	names := make([]string, 0, len(values))
+	for name := range values {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	list := make([]weights.Tensor, len(names))
+	for i, name := range names {
+		list[i] = values[name]
+	}
+	if err := weights.Write(filepath.Join(dir, WeightsFile), list, map[string]string{"format": "pt"}); err != nil {
+		return err
+	}
+	m := Manifest{PeftType: PeftType, FormatVersion: formatVersion, Rank: rank(a.Rank), Alpha: a.Alpha,
+		Dropout: dropout, Base: base.Dir, BaseFingerprint: base.Fingerprint,
+		Experts: a.Experts, TopK: a.TopK, TaskType: "CAUSAL_LM"}
+	for _, site := range a.Targets {
+		m.TargetModules = append(m.TargetModules, site.String())
+	}
+	data, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return err
+	}
+	return atomicfile.WriteBytes(filepath.Join(dir, ConfigFile), append(data, '\n'))
+}
+
+// Load reads an adapter directory for a base model; topK, where above 0, replaces the
+// manifest's. Every tensor must be accounted for, both ways.
+func Load(dir string, base *model.Model, topK int) (*Adapter, error) {
+	manifest, err := readManifest(filepath.Join(dir, ConfigFile))
+	if err != nil {
+		return nil, err
+	}
+	set, err := weights.OpenFile(filepath.Join(dir, WeightsFile))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = set.Close() }()
+	if f := manifest.BaseFingerprint; f != "" && base.Fingerprint != "" && f != base.Fingerprint {
+		return nil, fault.Input(dir, "give the base model that the adapter was trained on",
+			"was trained on a base with fingerprint %.16s (%s), but %s has %.16s", f, manifest.Base, base.Dir, base.Fingerprint)
+	}
+	shape, err := manifest.shape(dir, base.Description, set.Names(), topK)
+	if err != nil {
+		return nil, err
+	}
+	a := &Adapter{Shape: shape, Description: base.Description, Params: &model.Params{}, Idle: map[string][]float32{}}
+	if err := set.Check(a.specs()); err != nil {
+		return nil, err
+	}
+	return a, a.fill(set)
+}
+
+func readManifest(path string) (Manifest, error) {
+	var m Manifest
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return m, fault.Input(path, "give an adapter directory", "cannot be read: %v", err)
+	}
+	if err := json.Unmarshal(data, &m); err != nil {
+		return m, fault.Input(path, "give an adapter written by this program or by the released code", "%v", err)
+	}
+	if m.FormatVersion > formatVersion {
+		return m, fault.Input(path, "use a newer alphalora", "format_version %d is newer than %d", m.FormatVersion, formatVersion)
+	}
+	return m, nil
+}
+
+var routerPattern = regexp.MustCompile(`^` + regexp.QuoteMeta(prefix) + `(\d+)\.(?:self_attn|mlp)\.(\w+_proj)\.lora_A_(\d+)\.weight$`)
+
+// shape completes the manifest: counts from the tensors where it has none.
+func (m Manifest) shape(dir string, d model.Description, names []string, topK int) (Shape, error) {
+	s := Shape{Rank: int(m.Rank), Alpha: m.Alpha, Experts: m.Experts, TopK: m.TopK}
+	for _, site := range model.Sites() { // in the order of the forward pass
+		if slices.Contains(m.TargetModules, site.String()) {
+			s.Targets = append(s.Targets, site)
+		}
+	}
+	for _, name := range m.TargetModules {
+		if _, err := model.ParseSite(name); err != nil {
+			return s, err
+		}
+	}
+	if s.Experts == nil {
+		s.Experts = make([]int, d.Layers)
+		for _, name := range names {
+			match := routerPattern.FindStringSubmatch(name)
+			if match == nil {
+				continue
+			}
+			layer, _ := strconv.Atoi(match[1])
+			expert, _ := strconv.Atoi(match[3])
+			if layer < d.Layers && expert < 1024 {
+				s.Experts[layer] = max(s.Experts[layer], expert+1)
+			}
+		}
+	}
+	if s.TopK == nil {
+		s.TopK = DefaultTopK(s.Experts)
+	}
+	if topK > 0 {
+		s.TopK = make([]int, len(s.Experts))
+		for i, e := range s.Experts {
+			s.TopK[i] = min(e, topK)
+		}
+	}
+	if err := s.Check(d); err != nil {
+		return s, fmt.Errorf("%s: %w", dir, err)
+	}
+	return s, nil
+}
+
+// specs lists the tensors that the adapter's file must hold.
+func (a *Adapter) specs() []weights.Spec {
+	var list []weights.Spec
+	for _, v := range a.variables(a.Description) {
+		for _, p := range a.parts(v) {
+			list = append(list, weights.Spec{Name: p.name, Shape: p.shape})
+		}
+	}
+	for layer, experts := range a.Experts {
+		if experts != 1 {
+			continue
+		}
+		for _, site := range a.targeted(model.Sites()) {
+			in, _ := a.SiteDims(site)
+			list = append(list, weights.Spec{Name: routerName(layer, site), Shape: []int{1, in}})
+		}
+	}
+	return list
+}
+
+// fill reads every tensor of a checked set into the fused variables.
+func (a *Adapter) fill(set *weights.Set) error {
+	read := func(name string) ([]float32, error) {
+		t, _ := set.Get(name)
+		if err := t.CheckFinite(); err != nil {
+			return nil, err
+		}
+		return t.Float32s()
+	}
+	for _, v := range a.variables(a.Description) {
+		fused := make([]float32, v.shape[0]*v.shape[1])
+		for _, p := range a.parts(v) {
+			values, err := read(p.name)
+			if err != nil {
+				return err
+			}
+			copyPart(fused, v.shape, p, values, true)
+		}
+		a.Params.Add(v.name, tensors.FromFlatDataAndDimensions(fused, v.shape...))
+	}
+	for layer, experts := range a.Experts {
+		if experts != 1 {
+			continue
+		}
+		for _, site := range a.targeted(model.Sites()) {
+			values, err := read(routerName(layer, site))
+			if err != nil {
+				return err
+			}
+			a.Idle[routerName(layer, site)] = values
+		}
+	}
+	return nil
+}

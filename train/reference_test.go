@@ -1,0 +1,187 @@
+package train
+
+import (
+	"encoding/json"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"alphalora/internal/engine"
+	"alphalora/internal/testkit"
+	"alphalora/model"
+	"alphalora/model/weights"
+	"alphalora/moelora"
+	"alphalora/train/data"
+
+	"github.com/stretchr/testify/require"
+)
+
+// reference is one of the small models whose numbers were made by the released code.
+type reference struct {
+	model   *model.Model
+	adapter *moelora.Adapter
+	values  *weights.Set
+	dir     string
+}
+
+func openReference(t *testing.T, family string) reference {
+	dir := testkit.Shared(t, "reference", family)
+	eng, err := engine.Open("")
+	require.NoError(t, err)
+	t.Log(eng.Describe())
+	m, err := model.Load(t.Context(), eng, dir, "float32")
+	require.NoError(t, err)
+	a, err := moelora.Load(filepath.Join(dir, "adapter"), m, 0)
+	require.NoError(t, err)
+	set, err := weights.OpenFile(filepath.Join(dir, "reference.safetensors"))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = set.Close() })
+	return reference{m, a, set, dir}
+}
+
+// rows reads an integer tensor [rows, length] as one batch of full rows.
+func rows(t *testing.T, set *weights.Set, ids, labels string, at int) data.Batch {
+	read := func(name string) ([]int32, []int) {
+		tensor, ok := set.Get(name)
+		require.True(t, ok, name)
+		values, err := tensor.Int64s()
+		require.NoError(t, err)
+		out := make([]int32, len(values))
+		for i, v := range values {
+			out[i] = int32(v)
+		}
+		shape := tensor.Shape
+		if len(shape) == 3 {
+			n := shape[1] * shape[2]
+			out, shape = out[at*n:(at+1)*n], shape[1:]
+		}
+		return out, shape
+	}
+	i, shape := read(ids)
+	l, _ := read(labels)
+	b := data.Batch{IDs: i, Labels: l, Rows: shape[0], Length: shape[1]}
+	for range b.Rows {
+		b.Lengths = append(b.Lengths, int32(b.Length))
+	}
+	for r := range b.Rows {
+		for c := 1; c < b.Length; c++ {
+			if l[r*b.Length+c] >= 0 {
+				b.Targets++
+			}
+		}
+	}
+	return b
+}
+
+func floats(t *testing.T, set *weights.Set, name string) []float32 {
+	tensor, ok := set.Get(name)
+	require.True(t, ok, name)
+	v, err := tensor.Float32s()
+	require.NoError(t, err)
+	return v
+}
+
+// TestReferenceGradients holds loss, routing loss and every gradient of the released code.
+func TestReferenceGradients(t *testing.T) {
+	ref := openReference(t, "llama")
+	st, err := newStepper(ref.model, ref.adapter, settings{balance: 0.001})
+	require.NoError(t, err)
+	defer st.close()
+	batch := rows(t, ref.values, "input_ids", "labels", 0)
+	grads, sums, err := st.gradients(1, []data.Batch{batch})
+	require.NoError(t, err)
+	r := st.report([]data.Batch{batch}, sums, 0)
+	require.InDelta(t, floats(t, ref.values, "loss")[0], r.loss, 1e-4)
+	require.InDelta(t, floats(t, ref.values, "balance_loss")[0], r.balance, 1e-4)
+
+	named, err := ref.adapter.Split(grads)
+	require.NoError(t, err)
+	checked := 0
+	for _, name := range ref.values.Names() {
+		file, ok := strings.CutPrefix(name, "grad.")
+		if !ok {
+			continue
+		}
+		want := floats(t, ref.values, name)
+		file = strings.Replace(file, ".default_", "_", 1)
+		got, ok := named[file]
+		require.True(t, ok, file)
+		values, err := got.Float32s()
+		require.NoError(t, err)
+		if strings.Contains(file, "layers.0.") && strings.Contains(file, "router") {
+			require.InDelta(t, 0, norm(want), 1e-7, "a single expert's router has no gradient")
+			checked++
+			continue
+		}
+		require.LessOrEqual(t, distance(values, want), 1e-3*norm(want), file)
+		checked++
+	}
+	require.Equal(t, 182, checked, "every adapter tensor has a gradient to compare")
+}
+
+// TestReferenceCurve holds 30 optimiser steps of the released code.
+func TestReferenceCurve(t *testing.T) {
+	ref := openReference(t, "llama")
+	var curve struct {
+		Steps        int
+		Eps          float64
+		LearningRate float64 `json:"learning_rate"`
+		Warmup       int     `json:"warmup_steps"`
+		MaxGradNorm  float64 `json:"max_grad_norm"`
+		Coefficient  float64 `json:"balance_coefficient"`
+		Loss         []float64
+		Balance      []float64
+		GradNorm     []float64 `json:"grad_norm_before_clip"`
+	}
+	raw, err := os.ReadFile(filepath.Join(ref.dir, "curve.json"))
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(raw, &curve))
+	set, err := weights.OpenFile(filepath.Join(ref.dir, "curve.safetensors"))
+	require.NoError(t, err)
+	defer func() { _ = set.Close() }()
+
+	ref.adapter.ZeroB()
+	st, err := newStepper(ref.model, ref.adapter, settings{balance: curve.Coefficient, maxGradNorm: curve.MaxGradNorm,
+		optimizer: AdamW{Beta1: 0.9, Beta2: 0.999, Epsilon: curve.Eps}})
+	require.NoError(t, err)
+	defer st.close()
+	schedule := Schedule{Kind: "linear", Peak: curve.LearningRate, Warmup: curve.Warmup, Total: curve.Steps}
+	require.Len(t, curve.Loss, 30)
+	for step := range curve.Steps {
+		batch := rows(t, set, "input_ids", "input_ids", step)
+		r, err := st.step(step+1, []data.Batch{batch}, schedule.Rate(step))
+		require.NoError(t, err)
+		require.InDelta(t, curve.Loss[step], r.loss, 2e-3, "loss of step %d", step+1)
+		require.InDelta(t, curve.Balance[step], r.balance, 2e-3, "routing loss of step %d", step+1)
+		require.InDelta(t, curve.GradNorm[step], r.norm, 2e-3*curve.GradNorm[step]+2e-3, "gradient norm of step %d", step+1)
+	}
+	final, err := ref.adapter.Values()
+	require.NoError(t, err)
+	checked := 0
+	for _, name := range set.Names() {
+		if name == "input_ids" {
+			continue
+		}
+		got, ok := final[strings.Replace(name, ".default_", "_", 1)]
+		require.True(t, ok, name)
+		values, err := got.Float32s()
+		require.NoError(t, err)
+		want := floats(t, set, name)
+		require.LessOrEqual(t, distance(values, want), 0.02*norm(want)+1e-3, name)
+		checked++
+	}
+	require.Equal(t, 182, checked)
+}
+
+func distance(a, b []float32) float64 {
+	sum := 0.0
+	for i := range a {
+		d := float64(a[i]) - float64(b[i])
+		sum += d * d
+	}
+	return math.Sqrt(sum)
+}
+
+func norm(a []float32) float64 { return distance(a, make([]float32, len(a))) }

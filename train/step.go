@@ -1,0 +1,243 @@
+package train
+
+import (
+	"fmt"
+
+	"alphalora/internal/engine"
+	"alphalora/model"
+	"alphalora/model/nn"
+	"alphalora/moelora"
+	"alphalora/train/data"
+
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
+	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
+	"github.com/gomlx/gomlx/core/tensors"
+)
+
+// stepper runs optimiser steps: one execution of the accumulate graph for each
+// micro-batch, then one of the apply graph. Gradients, moments and the adapter are f32.
+type stepper struct {
+	model   *model.Model
+	adapter *moelora.Adapter // nil: full-parameter training
+	owned   *model.Params    // the variables that training moves
+	m, v    *model.Params    // AdamW's moments of those
+	zeros   *model.Params    // where each step's gradients start
+	settings
+
+	accumulate, apply *Exec
+}
+
+// settings of the graphs.
+type settings struct {
+	optimizer     AdamW
+	maxGradNorm   float64
+	dropout       float64
+	balance       float64 // coefficient of the routing loss
+	rematerialise bool
+	seed          int64
+}
+
+// measured is what one optimiser step reports.
+type measured struct {
+	loss, balance, norm float64
+	layers              []float64 // routing loss of each layer
+}
+
+func newStepper(m *model.Model, a *moelora.Adapter, s settings) (*stepper, error) {
+	st := &stepper{model: m, adapter: a, owned: m.Params, settings: s}
+	if a != nil {
+		st.owned = a.Params
+	}
+	st.m, st.v, st.zeros = zerosLike(st.owned), zerosLike(st.owned), zerosLike(st.owned)
+	var err error
+	if st.accumulate, err = NewExec(m.Engine.Backend, st.accumulateGraph); err != nil {
+		return nil, err
+	}
+	if st.apply, err = NewExec(m.Engine.Backend, st.applyGraph); err != nil {
+		return nil, err
+	}
+	st.accumulate.WithName("accumulate").SetMaxCache(-1)
+	st.apply.WithName("apply")
+	return st, nil
+}
+
+func zerosLike(p *model.Params) *model.Params {
+	z := &model.Params{}
+	for i, name := range p.Names {
+		z.Add(name, tensors.FromShape(shapes.Make(dtypes.Float32, p.Tensors[i].Shape().Dimensions...)))
+	}
+	return z
+}
+
+// frozen lists the base weights when an adapter trains.
+func (s *stepper) frozen() []*tensors.Tensor {
+	if s.adapter == nil {
+		return nil
+	}
+	return s.model.Tensors
+}
+
+// accumulateGraph adds the gradients of one micro-batch to those before.
+//
+// Inputs: frozen weights, owned variables, gradients so far, the sums so far
+// [2 + layers], ids and labels [B, T], lengths [B], the random state, and two scalars:
+// 1/targets of the whole step, and this micro-batch's share of the step's tokens.
+// Outputs: gradients and sums.
+func (s *stepper) accumulateGraph(inputs []*Node) []*Node {
+	d := &model.Decoder{Description: s.model.Description, Checkpoint: s.rematerialise}
+	if s.adapter != nil {
+		d.Weights, inputs = s.model.Nodes(inputs)
+	}
+	params, rest := s.owned.Nodes(inputs)
+	owned, grads, rest := inputs[:len(params)], rest[:len(params)], rest[len(params):]
+	sums, ids, labels, lengths := rest[0], rest[1], rest[2], rest[3]
+	rng, perTarget, share := rest[4], rest[5], rest[6]
+
+	var bound *moelora.Bound
+	if s.adapter == nil {
+		d.Weights = params
+	} else {
+		bound = s.adapter.Bind(params, moelora.Mode{Dropout: s.dropout, RNG: rng, Counted: realTokens(ids, lengths)})
+		d.Delta = bound
+	}
+	logits := d.Logits(d.Forward(ids, nil))
+	crossEntropy := ReduceAllSum(nn.CrossEntropy(logits, nextLabels(labels)))
+	loss := Mul(crossEntropy, perTarget)
+	parts := []*Node{crossEntropy}
+	if bound != nil {
+		tokens := ReduceAllSum(ConvertDType(lengths, dtypes.Float32))
+		total := ScalarZero(loss.Graph(), dtypes.Float32)
+		for _, layer := range bound.Balance(loss.Graph(), tokens) {
+			layer = Mul(layer, share)
+			total = Add(total, layer)
+			parts = append(parts, layer)
+		}
+		loss = Add(loss, MulScalar(total, s.balance))
+	}
+	outs := make([]*Node, 0, len(owned)+1)
+	for i, g := range Gradient(loss, owned...) {
+		outs = append(outs, Add(grads[i], ConvertDType(g, dtypes.Float32)))
+	}
+	return append(outs, Add(sums, StopGradient(Stack(parts, 0))))
+}
+
+// realTokens is [N], true where a right-padded row holds a token.
+func realTokens(ids, lengths *Node) *Node {
+	b, t := ids.Shape().Dim(0), ids.Shape().Dim(1)
+	at := Iota(ids.Graph(), shapes.Make(dtypes.Int32, b, t), 1)
+	return Reshape(LessThan(at, BroadcastToDims(Reshape(lengths, b, 1), b, t)), b*t)
+}
+
+// nextLabels shifts labels [B, T] so that each position holds the token that follows it,
+// and -100 at the end: [N].
+func nextLabels(labels *Node) *Node {
+	b, t := labels.Shape().Dim(0), labels.Shape().Dim(1)
+	end := FillScalar(labels.Graph(), shapes.Make(labels.DType(), b, 1), data.Ignored)
+	return Reshape(Concatenate([]*Node{SliceAxis(labels, 1, AxisRangeToEnd(1)), end}, 1), b*t)
+}
+
+// applyGraph is one AdamW step. Inputs: owned variables, m, v, gradients, the learning
+// rate and the step's number from 1. Outputs: owned variables, m, v, gradient norm.
+func (s *stepper) applyGraph(inputs []*Node) []*Node {
+	n := s.owned.Len()
+	lr, step := inputs[4*n], inputs[4*n+1]
+	norm, grads := clip(inputs[3*n:4*n], s.maxGradNorm)
+	outs := make([]*Node, 3*n+1)
+	for i := range n {
+		outs[i], outs[n+i], outs[2*n+i] = s.optimizer.update(inputs[i], inputs[n+i], inputs[2*n+i], grads[i], lr, step)
+	}
+	outs[3*n] = norm
+	return outs
+}
+
+// step runs one optimiser step over its micro-batches; number counts from 1.
+func (s *stepper) step(number int, batches []data.Batch, rate float64) (measured, error) {
+	grads, sums, err := s.gradients(number, batches)
+	if err != nil {
+		return measured{}, err
+	}
+	args := join(s.owned.Tensors, s.m.Tensors, s.v.Tensors, grads.Tensors)
+	args = append(args, float32(rate), float32(number))
+	outs, err := engine.Try1(func() []*tensors.Tensor { return s.apply.MustExec(args...) })
+	if err != nil {
+		return measured{}, err
+	}
+	grads.Free()
+	n := s.owned.Len()
+	for i, p := range []*model.Params{s.owned, s.m, s.v} {
+		if err := p.Replace(outs[i*n : (i+1)*n]); err != nil {
+			return measured{}, err
+		}
+	}
+	return s.report(batches, sums, tensors.ToScalar[float32](outs[3*n])), nil
+}
+
+// gradients sums the gradients and the measured parts over a step's micro-batches.
+func (s *stepper) gradients(number int, batches []data.Batch) (*model.Params, []float32, error) {
+	targets, tokens := totals(batches)
+	sums := tensors.FromFlatDataAndDimensions(make([]float32, 1+s.layers()), 1+s.layers())
+	grads := s.zeros
+	for i, b := range batches {
+		rng, err := RNGStateFromSeed(s.seed<<32 ^ int64(number)<<8 ^ int64(i))
+		if err != nil {
+			return nil, nil, err
+		}
+		args := join(s.frozen(), s.owned.Tensors, grads.Tensors, []*tensors.Tensor{sums})
+		args = append(args,
+			tensors.FromFlatDataAndDimensions(b.IDs, b.Rows, b.Length),
+			tensors.FromFlatDataAndDimensions(b.Labels, b.Rows, b.Length),
+			tensors.FromFlatDataAndDimensions(b.Lengths, b.Rows),
+			rng, 1/float32(max(targets, 1)), float32(b.Tokens())/float32(max(tokens, 1)))
+		outs, err := engine.Try1(func() []*tensors.Tensor { return s.accumulate.MustExec(args...) })
+		if err != nil {
+			return nil, nil, err
+		}
+		if grads != s.zeros {
+			grads.Free()
+		}
+		grads = &model.Params{Names: append([]string(nil), s.owned.Names...), Tensors: outs[:len(outs)-1]}
+		_ = sums.FinalizeAll()
+		sums = outs[len(outs)-1]
+	}
+	values, err := tensors.CopyFlatData[float32](sums)
+	if err != nil {
+		return nil, nil, fmt.Errorf("loss: not read from the device: %w", err)
+	}
+	return grads, values, nil
+}
+
+func (s *stepper) layers() int {
+	if s.adapter == nil {
+		return 0
+	}
+	return s.adapter.Layers
+}
+
+func (s *stepper) report(batches []data.Batch, sums []float32, norm float32) measured {
+	targets, _ := totals(batches)
+	r := measured{loss: float64(sums[0]) / float64(max(targets, 1)), norm: float64(norm)}
+	for _, layer := range sums[1:] {
+		r.layers = append(r.layers, float64(layer))
+		r.balance += float64(layer)
+	}
+	return r
+}
+
+func totals(batches []data.Batch) (targets, tokens int) {
+	for _, b := range batches {
+		targets += b.Targets
+		tokens += b.Tokens()
+	}
+	return targets, tokens
+}
+
+func join(lists ...[]*tensors.Tensor) []any {
+	var all []any
+	for _, list := range lists {
+		for _, t := range list {
+			all = append(all, t)
+		}
+	}
+	return all
+}
