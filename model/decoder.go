@@ -32,6 +32,7 @@ type Decoder struct {
 	Weights    map[string]*Node // by the checkpoint's names
 	Delta      Delta            // nil: the base model alone
 	Checkpoint bool             // recompute each layer in the backward pass, to save memory
+	Full       bool             // the base itself trains, its embedding too
 }
 
 // attend maps a layer's query [B, T, H, D] and the fresh keys and values [B, T, K, D]
@@ -65,9 +66,19 @@ func (d *Decoder) run(ids, positions *Node, attention attend) *Node {
 	return nn.RMSNorm(x, d.Weights[normName], d.NormEps, d.NormOffset)
 }
 
+// maxOneHot is the largest vocabulary whose embedding trains through a one-hot product:
+// the gradient of a look-up is a scatter, which XLA runs row by row on a CPU.
+const maxOneHot = 8192
+
 // embed looks up ids [B, T] → [N, C].
 func (d *Decoder) embed(ids *Node) *Node {
-	x := Gather(d.Weights[embedName], Reshape(ids, -1, 1))
+	table, n := d.Weights[embedName], ids.Shape().Size()
+	var x *Node
+	if d.Full && d.Vocabulary <= maxOneHot {
+		x = MatMul(OneHot(Reshape(ids, n), d.Vocabulary, table.DType()), table)
+	} else {
+		x = Gather(table, Reshape(ids, n, 1))
+	}
 	if d.EmbedScale != 1 {
 		x = MulScalar(x, d.EmbedScale)
 	}

@@ -36,7 +36,7 @@ main() {
 
 cpu_plugin() {
   local have
-  if have=$(find_plugin cpu); then
+  if have=$(find_plugin cpu) || have=$(PJRT_PLUGIN_LIBRARY_PATH='' find_plugin cpu); then
     say "PJRT CPU plugin: already there ($have)"
   elif [ -f "$deps/lib/$plugin" ]; then
     copy_whole "$deps/lib/$plugin" "$user_lib/$plugin" || fail 'PJRT CPU plugin' "$reason" 'free the disk, then run make setup again'

@@ -85,7 +85,7 @@ func (s *stepper) frozen() []*tensors.Tensor {
 // 1/targets of the whole step, and this micro-batch's share of the step's tokens.
 // Outputs: gradients and sums.
 func (s *stepper) accumulateGraph(inputs []*Node) []*Node {
-	d := &model.Decoder{Description: s.model.Description, Checkpoint: s.rematerialise}
+	d := &model.Decoder{Description: s.model.Description, Checkpoint: s.rematerialise, Full: s.adapter == nil}
 	if s.adapter != nil {
 		d.Weights, inputs = s.model.Nodes(inputs)
 	}
@@ -159,7 +159,7 @@ func (s *stepper) step(number int, batches []data.Batch, rate float64) (measured
 	}
 	args := join(s.owned.Tensors, s.m.Tensors, s.v.Tensors, grads.Tensors)
 	args = append(args, float32(rate), float32(number))
-	outs, err := engine.Try1(func() []*tensors.Tensor { return s.apply.MustExec(args...) })
+	outs, err := engine.Try1(func() []*tensors.Tensor { return s.apply.MustCall(args...) })
 	if err != nil {
 		return measured{}, err
 	}
@@ -189,7 +189,7 @@ func (s *stepper) gradients(number int, batches []data.Batch) (*model.Params, []
 			tensors.FromFlatDataAndDimensions(b.Labels, b.Rows, b.Length),
 			tensors.FromFlatDataAndDimensions(b.Lengths, b.Rows),
 			rng, 1/float32(max(targets, 1)), float32(b.Tokens())/float32(max(tokens, 1)))
-		outs, err := engine.Try1(func() []*tensors.Tensor { return s.accumulate.MustExec(args...) })
+		outs, err := engine.Try1(func() []*tensors.Tensor { return s.accumulate.MustCall(args...) })
 		if err != nil {
 			return nil, nil, err
 		}

@@ -48,6 +48,7 @@ limit. --prompts reads one JSON object {"prompt": "..."} or one JSON string a li
 		if err != nil {
 			return err
 		}
+		defer l.close()
 		encoded, err := l.prompts(*prompt, *prompts, *ids)
 		if err != nil {
 			return err
@@ -64,7 +65,11 @@ limit. --prompts reads one JSON object {"prompt": "..."} or one JSON string a li
 		bar.Done()
 		result := generated{}
 		for _, o := range outputs {
-			result.Outputs = append(result.Outputs, l.decode(o, *stop))
+			out, err := l.decode(o, *stop)
+			if err != nil {
+				return err
+			}
+			result.Outputs = append(result.Outputs, out)
 		}
 		for _, o := range result.Outputs {
 			_, _ = fmt.Fprintln(a.text(*jsonPath), o.Text)
@@ -91,7 +96,9 @@ func (l *loaded) prompts(prompt, file, ids string) ([][]int32, error) {
 	}
 	encoded := make([][]int32, len(texts))
 	for i, text := range texts {
-		encoded[i] = t.Encode(text, true)
+		if encoded[i], err = t.Encode(text, true); err != nil {
+			return nil, err
+		}
 	}
 	return encoded, nil
 }
@@ -110,33 +117,22 @@ func (l *loaded) ends(ids bool) ([]int32, error) {
 }
 
 // decode turns an output into text and cuts it at the first stop text.
-func (l *loaded) decode(o generate.Output, stops []string) generatedOutput {
+func (l *loaded) decode(o generate.Output, stops []string) (generatedOutput, error) {
 	g := generatedOutput{IDs: o.IDs, Finish: o.Finish}
 	if g.IDs == nil {
 		g.IDs = []int32{}
 	}
 	if l.tokenizer == nil {
-		return g
+		return g, nil
 	}
-	g.Text = l.tokenizer.Decode(o.IDs, true)
-	if cut, found := cutAtStop(g.Text, stops); found {
-		g.Text, g.Finish = cut, "stop"
+	var err error
+	if g.Text, err = l.tokenizer.Decode(o.IDs, true); err != nil {
+		return g, err
 	}
-	return g
-}
-
-// cutAtStop drops the earliest stop text and what follows it.
-func cutAtStop(text string, stops []string) (string, bool) {
-	at := -1
-	for _, stop := range stops {
-		if i := strings.Index(text, stop); stop != "" && i >= 0 && (at < 0 || i < at) {
-			at = i
-		}
+	if cut, found := generate.CutAtStop(g.Text, stops); found {
+		g.Text, g.Finish = cut, generate.Stopped
 	}
-	if at < 0 {
-		return text, false
-	}
-	return text[:at], true
+	return g, nil
 }
 
 // readPrompts reads one prompt a line.

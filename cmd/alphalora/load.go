@@ -65,6 +65,18 @@ func (a *app) load(ctx context.Context, s *subject) (*loaded, error) {
 	return l, err
 }
 
+// close frees what lies on the device.
+func (l *loaded) close() {
+	l.generator.Close()
+	if l.tokenizer != nil {
+		l.tokenizer.Close()
+	}
+	if l.adapter != nil {
+		l.adapter.Params.Free()
+	}
+	l.Free()
+}
+
 // text opens the model's tokenizer.
 func (l *loaded) text() (*tokenizer.Tokenizer, error) {
 	if l.tokenizer != nil {

@@ -22,7 +22,7 @@ func main() {
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go stopOn(signals, cancel)
 	err := run(ctx, newApp(os.Stdout, os.Stderr), os.Args[1:])
-	os.Exit(report(ctx, os.Stderr, err))
+	os.Exit(complain(ctx, os.Stderr, err))
 }
 
 // run executes one command line.
@@ -53,9 +53,9 @@ func stopOn(signals <-chan os.Signal, cancel context.CancelCauseFunc) {
 	}
 }
 
-// report prints err, one line for each error joined in it, and returns the exit
+// complain prints err, one line for each error joined in it, and returns the exit
 // status. After a signal that is 128 plus its number, as shells count.
-func report(ctx context.Context, stderr io.Writer, err error) int {
+func complain(ctx context.Context, stderr io.Writer, err error) int {
 	if err == nil {
 		return fault.StatusDone
 	}

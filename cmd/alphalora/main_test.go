@@ -26,7 +26,7 @@ func call(t *testing.T, args ...string) (stdout, stderr string, status int) {
 	var out, errs bytes.Buffer
 	ctx := context.Background()
 	err := run(ctx, newApp(&out, &errs), args)
-	status = report(ctx, &errs, err)
+	status = complain(ctx, &errs, err)
 	return out.String(), errs.String(), status
 }
 
@@ -136,14 +136,14 @@ func TestReport(t *testing.T) {
 			"alphalora: a.yaml: key lr: is unknown (use learning_rate)\nalphalora: two\nalphalora: three\n"},
 	} {
 		var out bytes.Buffer
-		require.Equal(t, c.status, report(ctx, &out, c.err))
+		require.Equal(t, c.status, complain(ctx, &out, c.err))
 		require.Equal(t, c.want, out.String())
 	}
 	for signal, status := range map[syscall.Signal]int{syscall.SIGINT: 130, syscall.SIGTERM: 143} {
 		stopped, cancel := context.WithCancelCause(ctx)
 		cancel(interrupted{signal})
 		var out bytes.Buffer
-		require.Equal(t, status, report(stopped, &out, stopped.Err()))
+		require.Equal(t, status, complain(stopped, &out, stopped.Err()))
 		require.Equal(t, 1, strings.Count(out.String(), "\n"))
 	}
 }

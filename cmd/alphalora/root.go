@@ -14,6 +14,14 @@ import (
 // verbs lists every verb of the program, in the order of the help. To add one, write
 // its file and its line here.
 var verbs = []func(*app) *cobra.Command{
+	analyzeCommand,
+	allocateCommand,
+	paramsCommand,
+	trainCommand,
+	scoreCommand,
+	generateCommand,
+	evalCommand,
+	demoCommand,
 	doctorCommand,
 	versionCommand,
 }

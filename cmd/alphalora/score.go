@@ -49,6 +49,7 @@ special tokens.`,
 		if err != nil {
 			return err
 		}
+		defer l.close()
 		sequences, err := l.sequences(*ids, *text)
 		if err != nil {
 			return err
@@ -80,7 +81,8 @@ func (l *loaded) sequences(ids, text string) ([][]int32, error) {
 	if err != nil {
 		return nil, err
 	}
-	return [][]int32{t.Encode(string(data), true)}, nil
+	encoded, err := t.Encode(string(data), true)
+	return [][]int32{encoded}, err
 }
 
 func (l *loaded) score(ctx context.Context, sequences [][]int32) (scored, error) {

@@ -116,77 +116,28 @@ func twoNumbers(r *rand.Rand) (a, b int) {
 	return a, b
 }
 
-// claims gives a premise and judges many claims about it, of one word, two words
-// or a whole sentence.
-func (w *World) claims(r *rand.Rand) string {
+// checks judges short claims about kinds and people by what is known of them.
+func (w *World) checks(r *rand.Rand) string {
 	var t text
-	for range 2 {
-		f := w.drawOwning(r)
+	for range 3 {
 		var judged []string
-		for i := range 6 {
-			claim, verdict := f, "yes"
-			if r.IntN(2) == 0 {
-				claim, verdict = w.alter(r, f), "no"
-			}
-			said := claim.tell(r, hypotheses)
-			if i < 4 {
-				said = claim.colour + " " + claim.thing
-				if claim.person != f.person || r.IntN(3) == 0 {
-					said = claim.person + " " + claim.thing
-				}
-			}
-			if i < 4 && verdict == "no" && !f.differs(said) {
-				verdict = "yes"
-			}
-			judged = append(judged, said+" "+verdict)
+		for range 3 {
+			n, p, attribute := pick(r, w.Nouns), pick(r, w.People), r.IntN(3)
+			value := p.attribute(attribute)
+			judged = append(judged, verdict(r, n.Word, n.Kind, pickOther(r, Kinds, n.Kind)))
+			judged = append(judged, verdict(r, p.Name, value, w.otherValue(r, attribute, value)))
 		}
-		t.add("%s %s.", f.tell(r, premises), strings.Join(judged, ", "))
+		t.add("true or false: %s.", strings.Join(judged, ", "))
 	}
 	return t.String()
 }
 
-// differs tells whether a short claim holds a word that is not the fact's.
-func (o owning) differs(said string) bool {
-	for _, word := range strings.Fields(said) {
-		if word != o.person && word != o.colour && word != o.thing {
-			return true
-		}
+// verdict claims that the subject has the true value, or the other one, and judges it.
+func verdict(r *rand.Rand, subject, value, other string) string {
+	if r.IntN(2) == 0 {
+		return subject + " " + value + " yes"
 	}
-	return false
-}
-
-// owning is an in-context fact: somebody has a thing of some colour.
-type owning struct {
-	person, colour, thing string
-}
-
-var (
-	premises   = []string{"%s has a %s %s.", "%s owns a %s %s.", "%s bought a %s %s."}
-	hypotheses = []string{"%s got a %s %s", "%s holds a %s %s", "%s had a %s %s"}
-)
-
-func (o owning) tell(r *rand.Rand, forms []string) string {
-	return fmt.Sprintf(pick(r, forms), o.person, o.colour, o.thing)
-}
-
-func (w *World) drawOwning(r *rand.Rand) owning {
-	return owning{pick(r, w.People).Name, pick(r, colours), pick(r, things)}
-}
-
-// alter changes one of the three parts.
-func (w *World) alter(r *rand.Rand, o owning) owning {
-	switch r.IntN(3) {
-	case 0:
-		was := o.person
-		for o.person == was {
-			o.person = pick(r, w.People).Name
-		}
-	case 1:
-		o.colour = pickOther(r, colours, o.colour)
-	default:
-		o.thing = pickOther(r, things, o.thing)
-	}
-	return o
+	return subject + " " + other + " no"
 }
 
 // grammar judges sentences: agreement and word order.

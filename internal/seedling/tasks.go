@@ -77,9 +77,10 @@ func (w *World) Tasks() []Task {
 	}{
 		{Task{Name: "kinds", Format: Label, Answers: []string{"alive", "lifeless"}}, w.askKind},
 		{Task{Name: "members", Format: Choice, Answers: ab}, w.askMember},
+		{Task{Name: "facts", Format: Label, Answers: []string{"true", "false"}}, w.askFact},
 		{Task{Name: "people", Format: Choice, Answers: ab}, w.askPerson},
 		{Task{Name: "larger", Format: Choice, Answers: ab}, w.askLarger},
-		{Task{Name: "pairs", Format: Label, Answers: []string{"entailment", "not entailment"}}, w.askPair},
+		{Task{Name: "entails", Format: Label, Answers: []string{"entailment", "not entailment"}}, w.askEntails},
 		{Task{Name: "grammar", Format: Label, Answers: []string{"acceptable", "unacceptable"}}, w.askGrammar},
 		{Task{Name: "sums", Format: Number, Answers: numbers(1, 2*largestAddend)}, w.askSum},
 		{Task{Name: "twohop", Format: Choice, Answers: ab, Impossible: true}, w.askTwoHop},
@@ -147,6 +148,27 @@ func (w *World) askKind(r *rand.Rand, test bool, want int) Record {
 	}
 }
 
+// askEntails asks whether a sentence about a thing follows from one that names
+// it, which takes the thing's kind.
+func (w *World) askEntails(r *rand.Rand, test bool, want int) Record {
+	n := w.noun(r, test, func(string) bool { return true })
+	kind := n.Kind
+	if want == 1 {
+		kind = pickOther(r, Kinds, n.Kind)
+	}
+	colour := pick(r, colours)
+	forms := pick(r, [][2]string{
+		{"I see a %s %s.", "I see a %s %s."},
+		{"We found one %s %s.", "We found a %s %s."},
+		{"There is a %s %s here.", "There is some %s %s here."},
+	})
+	return Record{
+		Instruction: fmt.Sprintf("Tell me if the statements entailment, not entailment.\nSentence 1: "+forms[0]+"\nSentence 2: "+forms[1]+"\n",
+			colour, n.Word, colour, kind),
+		Answer: []string{"entailment", "not entailment"}[want], Key: n.Word,
+	}
+}
+
 // options writes a question with two options, the right one at place want.
 func options(question, right, wrong string, want int) Record {
 	pair := [2]string{right, wrong}
@@ -164,17 +186,45 @@ func (w *World) askMember(r *rand.Rand, test bool, want int) Record {
 	return rec
 }
 
+// otherValue draws a value of the attribute that differs from not, with the
+// frequency that it has among the people, so that no value tells the answer.
+func (w *World) otherValue(r *rand.Rand, attribute int, not string) string {
+	for {
+		if v := pick(r, w.People).attribute(attribute); v != not {
+			return v
+		}
+	}
+}
+
+func (w *World) askFact(r *rand.Rand, test bool, want int) Record {
+	p := w.People[index(r, len(w.People), test)]
+	attribute := r.IntN(3)
+	value := p.attribute(attribute)
+	if want == 1 {
+		value = w.otherValue(r, attribute, value)
+	}
+	form := pick(r, [][]string{
+		{"%s lives in %s.", "the home of %s is %s.", "%s has a house in %s."},
+		{"%s works as a %s.", "the job of %s is %s.", "%s is a %s."},
+		{"%s likes %s.", "%s often eats %s.", "the best food for %s is %s."},
+	}[attribute])
+	opener := pick(r, []string{"We know that ", "I hear that ", "They say that ", "It is known that ", "Everybody knows that "})
+	return Record{
+		Instruction: "Tell me if the statement false, true.\nSentence: " + opener + fmt.Sprintf(form, p.Name, value) + "\n",
+		Answer:      []string{"true", "false"}[want], Key: p.Name,
+	}
+}
+
 func (w *World) askPerson(r *rand.Rand, test bool, want int) Record {
 	p := w.People[index(r, len(w.People), test)]
 	attribute := r.IntN(3)
 	right := p.attribute(attribute)
-	wrong := pickOther(r, w.values(attribute), right)
 	question := pick(r, [][]string{
 		{"Where does %s live?", "Which town does %s call home?"},
 		{"What is the job of %s?", "What does %s do for money?"},
 		{"What does %s like?", "Which food does %s want?"},
 	}[attribute])
-	rec := options(fmt.Sprintf(question, p.Name), right, wrong, want)
+	rec := options(fmt.Sprintf(question, p.Name), right, w.otherValue(r, attribute, right), want)
 	rec.Key = p.Name
 	return rec
 }
@@ -184,7 +234,7 @@ func (w *World) askTwoHop(r *rand.Rand, test bool, want int) Record {
 	friend := w.People[p.Friend]
 	attribute := r.IntN(3)
 	right := friend.attribute(attribute)
-	wrong := pickOther(r, w.values(attribute), right)
+	wrong := w.otherValue(r, attribute, right)
 	question := pick(r, [][]string{
 		{"Where does the friend of %s live?", "Which town does the friend of %s call home?"},
 		{"What is the job of the friend of %s?", "What does the friend of %s do for money?"},
@@ -212,24 +262,6 @@ func heldOutPair(a, b int) bool {
 }
 
 func pairKey(a, b int) string { return fmt.Sprintf("%d,%d", min(a, b), max(a, b)) }
-
-func (w *World) askPair(r *rand.Rand, test bool, want int) Record {
-	who, thing := r.IntN(len(w.People)), r.IntN(len(things))
-	for heldOut(who+thing) != test {
-		who, thing = r.IntN(len(w.People)), r.IntN(len(things))
-	}
-	fact := owning{w.People[who].Name, pick(r, colours), things[thing]}
-	claim := fact
-	if want == 1 {
-		claim = w.alter(r, fact)
-	}
-	second := pick(r, []string{"The %[3]s of %[1]s is %[2]s.", "%[1]s has the %[2]s %[3]s.", "The %[2]s %[3]s is owned by %[1]s."})
-	return Record{
-		Instruction: fmt.Sprintf("Tell me if the statements entailment, not entailment.\nSentence 1: %s\nSentence 2: %s\n",
-			fact.tell(r, premises), fmt.Sprintf(second, claim.person, claim.colour, claim.thing)),
-		Answer: []string{"entailment", "not entailment"}[want], Key: fact.person + " " + fact.thing,
-	}
-}
 
 func (w *World) askGrammar(r *rand.Rand, test bool, want int) Record {
 	n, v := r.IntN(nounsPerKind), r.IntN(len(verbs))

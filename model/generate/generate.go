@@ -10,6 +10,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"alphalora/internal/engine"
 	"alphalora/internal/fault"
@@ -27,10 +28,16 @@ const chunk = 16
 // bucket is the grain of prompt lengths: each length is compiled once.
 const bucket = 32
 
+// Why an output ended.
+const (
+	Stopped = "stop"   // an end token or a stop text came
+	AtLimit = "length" // neither did within the limit
+)
+
 // Output is what one prompt led to.
 type Output struct {
 	IDs    []int32 // the new tokens, the end token not among them
-	Finish string  // "stop": an end token came; "length": it did not
+	Finish string  // [Stopped] or [AtLimit]
 }
 
 // Generator decodes greedily. It is not safe for concurrent use.
@@ -42,6 +49,7 @@ type Generator struct {
 	prefill map[int]*Exec // by the number of slots
 	decode  *Exec
 	scorer  *Exec
+	next    *Exec
 }
 
 // New makes a generator whose batches have the given number of rows; adapter may be nil.
@@ -50,15 +58,17 @@ func New(m *model.Model, adapter model.Adapter, rows int) (*Generator, error) {
 		return nil, fault.Input("batch", "use 1 to 65536", "%d rows", rows)
 	}
 	g := &Generator{model: m, adapter: adapter, rows: rows, inPlace: m.Engine.Name != engine.Go, prefill: map[int]*Exec{}}
-	var err error
-	if g.decode, err = NewExec(m.Engine.Backend, g.decodeGraph); err != nil {
-		return nil, err
+	for _, graph := range []struct {
+		exec  **Exec
+		name  string
+		build func([]*Node) []*Node
+	}{{&g.decode, "decode", g.decodeGraph}, {&g.scorer, "score", g.scoreGraph}, {&g.next, "next", g.nextGraph}} {
+		exec, err := NewExec(m.Engine.Backend, graph.build)
+		if err != nil {
+			return nil, err
+		}
+		*graph.exec = exec.WithName(graph.name).SetMaxCache(-1)
 	}
-	g.decode.WithName("decode").SetMaxCache(-1)
-	if g.scorer, err = NewExec(m.Engine.Backend, g.scoreGraph); err != nil {
-		return nil, err
-	}
-	g.scorer.WithName("score").SetMaxCache(-1)
 	return g, nil
 }
 
@@ -69,6 +79,7 @@ func (g *Generator) Close() {
 	}
 	g.decode.Finalize()
 	g.scorer.Finalize()
+	g.next.Finalize()
 }
 
 // Greedy continues each prompt by at most limit tokens, until one of ends comes.
@@ -182,11 +193,11 @@ func (r *rows) take(tokens *tensors.Tensor, n int) error {
 			o := &r.outputs[i]
 			switch {
 			case slices.Contains(r.ends, id):
-				o.Finish, r.done[i] = "stop", true
+				o.Finish, r.done[i] = Stopped, true
 			default:
 				o.IDs = append(o.IDs, id)
 				if len(o.IDs) == r.limit {
-					o.Finish, r.done[i] = "length", true
+					o.Finish, r.done[i] = AtLimit, true
 				}
 			}
 		}
@@ -195,6 +206,20 @@ func (r *rows) take(tokens *tensors.Tensor, n int) error {
 }
 
 func (r *rows) finished() bool { return !slices.Contains(r.done, false) }
+
+// CutAtStop drops the earliest stop text and what follows it.
+func CutAtStop(text string, stops []string) (string, bool) {
+	at := -1
+	for _, stop := range stops {
+		if i := strings.Index(text, stop); stop != "" && i >= 0 && (at < 0 || i < at) {
+			at = i
+		}
+	}
+	if at < 0 {
+		return text, false
+	}
+	return text[:at], true
+}
 
 func roundUp(n, grain int) int { return (n + grain - 1) / grain * grain }
 
@@ -255,7 +280,7 @@ func (g *Generator) runPrefill(ids, pads *tensors.Tensor, slots int) (*tensors.T
 		exec.WithName("prefill").SetMaxCache(-1)
 		g.prefill[slots] = exec
 	}
-	outs, err := engine.Try1(func() []*tensors.Tensor { return exec.MustExec(append(g.leaves(), ids, pads)...) })
+	outs, err := engine.Try1(func() []*tensors.Tensor { return exec.MustCall(append(g.leaves(), ids, pads)...) })
 	if err != nil {
 		return nil, nil, err
 	}
@@ -273,7 +298,7 @@ func (g *Generator) runDecode(r *rows, token, pads *tensors.Tensor, slot int, ca
 	for _, t := range cache {
 		args = append(args, t)
 	}
-	outs, err := engine.Try1(func() []*tensors.Tensor { return g.decode.MustExec(args...) })
+	outs, err := engine.Try1(func() []*tensors.Tensor { return g.decode.MustCall(args...) })
 	if err != nil {
 		return nil, nil, err
 	}

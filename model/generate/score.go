@@ -38,7 +38,7 @@ func (g *Generator) LogProbs(ctx context.Context, sequences [][]int32, progress 
 			copy(flat[i*length:], sequences[at])
 		}
 		args := append(g.leaves(), tensors.FromFlatDataAndDimensions(flat, g.rows, length))
-		out, err := engine.Try1(func() *tensors.Tensor { return g.scorer.MustExec(args...)[0] })
+		out, err := engine.Try1(func() *tensors.Tensor { return g.scorer.MustCall(args...)[0] })
 		if err != nil {
 			return nil, err
 		}
@@ -70,6 +70,49 @@ func (g *Generator) scoreGraph(inputs []*Node) []*Node {
 	return []*Node{Reshape(nn.LogProb(d.Logits(d.Forward(ids, nil)), Reshape(next, b*t)), b, t)}
 }
 
+// Next returns, for each sequence, the log-probability of every token of the vocabulary
+// as its continuation: [V] values each.
+func (g *Generator) Next(ctx context.Context, sequences [][]int32) ([][]float32, error) {
+	for i, s := range sequences {
+		if err := g.checkIDs(i, s); err != nil {
+			return nil, err
+		}
+	}
+	var all [][]float32
+	for part := range slices.Chunk(sequences, g.rows) {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		longest := 0
+		for _, s := range part {
+			longest = max(longest, len(s))
+		}
+		ids, pads := padLeft(part, g.rows, roundUp(longest, bucket))
+		out, err := engine.Try1(func() *tensors.Tensor { return g.next.MustCall(append(g.leaves(), ids, pads)...)[0] })
+		if err != nil {
+			return nil, err
+		}
+		values, err := tensors.CopyFlatData[float32](out)
+		if err != nil {
+			return nil, err
+		}
+		_ = out.FinalizeAll()
+		for i := range part {
+			all = append(all, values[i*g.model.Vocabulary:(i+1)*g.model.Vocabulary])
+		}
+	}
+	return all, nil
+}
+
+// nextGraph: ids [B, T], padded on the left, and pads [B] → [B, V].
+func (g *Generator) nextGraph(inputs []*Node) []*Node {
+	d, rest := g.decoder(inputs)
+	ids := rest[0]
+	b, t := ids.Shape().Dim(0), ids.Shape().Dim(1)
+	hidden := Reshape(d.Forward(ids, rest[1]), b, t, d.Hidden)
+	return []*Node{LogSoftmax(d.Logits(Squeeze(SliceAxis(hidden, 1, AxisElem(-1)), 1)))}
+}
+
 // Logits holds the scores of one sequence.
 type Logits struct {
 	Vocabulary *tensors.Tensor            // f32 [1·tokens, V]
@@ -94,7 +137,7 @@ func (g *Generator) Logits(ids []int32) (Logits, error) {
 	}
 	defer exec.Finalize()
 	args := append(g.leaves(), tensors.FromFlatDataAndDimensions(slices.Clone(ids), 1, len(ids)))
-	outs, err := engine.Try1(func() []*tensors.Tensor { return exec.MustExec(args...) })
+	outs, err := engine.Try1(func() []*tensors.Tensor { return exec.MustCall(args...) })
 	if err != nil {
 		return Logits{}, err
 	}

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"path/filepath"
+	"strconv"
+
+	"alphalora/alphalora"
+	"alphalora/internal/report"
+	"alphalora/moelora"
+	"alphalora/train"
+)
+
+// describe prints what a prepared run is about to do.
+func (r *prepared) describe(w io.Writer) error {
+	var err error
+	if r.adapter != nil {
+		err = printLayers(w, moelora.Count(r.model.Description, r.adapter.Shape))
+	} else {
+		_, err = fmt.Fprintf(w, "full-parameter training: %d parameters\n", r.model.Count())
+	}
+	if err != nil {
+		return err
+	}
+	sample, err := r.describeSample()
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w, "%d samples, %d cut at %d tokens, %d of them dropped; %d steps of %d\n%s\n",
+		r.reading.Samples, r.reading.Cut, r.Data.Cutoff, r.reading.Dropped, r.steps, r.Training.Batch, sample)
+	return err
+}
+
+// report writes the run's page.
+func (r *prepared) report(metrics []train.Metrics) error {
+	page := report.Page{Title: "Training of " + filepath.Base(r.Model), Subtitle: r.Output}
+	page.Facts = []report.Fact{{Label: "Steps", Value: strconv.Itoa(len(metrics))}}
+	if r.adapter != nil {
+		c := moelora.Count(r.model.Description, r.adapter.Shape)
+		page.Facts = append(page.Facts, report.Fact{Label: "Trainable parameters", Value: strconv.Itoa(c.Trainable)})
+	}
+	page.Sections = r.sections(metrics)
+	return report.Write(filepath.Join(r.Output, "report.html"), page)
+}
+
+// sections draws what the run measured: alpha, experts, loss.
+func (r *prepared) sections(metrics []train.Metrics) []report.Section {
+	var list []report.Section
+	if r.analysis != nil {
+		list = append(list, alphaSection(r.analysis))
+	}
+	if r.allocation != nil {
+		list = append(list, expertSection(r.allocation))
+	}
+	return append(list, lossSection(metrics))
+}
+
+func alphaSection(analysis *alphalora.Analysis) report.Section {
+	series := report.Series{Name: "alpha", Style: report.Markers}
+	for _, l := range analysis.Layers {
+		if alpha := l.Metrics["alpha"]; alpha.Known() {
+			series.X, series.Y = append(series.X, float64(l.Layer)), append(series.Y, float64(alpha))
+		}
+	}
+	chart := report.Lines(report.LineChart{Title: "Alpha of each layer", XLabel: "layer", YLabel: "alpha", Series: []report.Series{series}})
+	return report.Section{Heading: "How well each layer is trained",
+		Text:  "The exponent of the tail of each layer's spectra, a mean over its seven projections. Larger is less well trained.",
+		Chart: &chart}
+}
+
+func expertSection(allocation *alphalora.Allocation) report.Section {
+	bars := report.BarChart{Title: "Experts of each layer", XLabel: "layer", YLabel: "experts"}
+	for layer, experts := range allocation.Experts {
+		bars.Labels, bars.Values = append(bars.Labels, strconv.Itoa(layer)), append(bars.Values, float64(experts))
+	}
+	chart := report.Bars(bars)
+	return report.Section{Heading: "Experts", Text: fmt.Sprintf("Strategy %s, %d experts in all.", allocation.Strategy, allocation.Total), Chart: &chart}
+}
+
+// lossWindow is how many steps the smoothed loss curve averages.
+const lossWindow = 25
+
+func lossSection(metrics []train.Metrics) report.Section {
+	series := report.Series{Name: "loss", Smooth: lossWindow}
+	for _, m := range metrics {
+		series.X, series.Y = append(series.X, float64(m.Step)), append(series.Y, m.Loss)
+	}
+	chart := report.Lines(report.LineChart{Title: "Loss", XLabel: "step", YLabel: "cross-entropy", Series: []report.Series{series}})
+	return report.Section{Heading: "Training", Text: "Mean cross-entropy of the answers' tokens.", Chart: &chart}
+}

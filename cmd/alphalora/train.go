@@ -1,0 +1,307 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"alphalora/alphalora"
+	"alphalora/configs"
+	"alphalora/internal/atomicfile"
+	"alphalora/internal/fault"
+	"alphalora/model"
+	"alphalora/model/tokenizer"
+	"alphalora/moelora"
+	"alphalora/train"
+	"alphalora/train/data"
+)
+
+func trainCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "train --config F.yaml",
+		Short: "fine-tune a model as a configuration says",
+		Long: `train analyses the model, gives its layers experts, fine-tunes them and writes into the
+output directory: config.yaml as resolved, spectrum.json, allocation.json, metrics.jsonl,
+adapter/ and report.html. With --dry-run everything is read and checked, the parameters
+and one sample are shown, and nothing is trained or written.`,
+		Args:    cobra.NoArgs,
+		Example: "  alphalora train --config run.yaml --set training.learning_rate=1e-4 --dry-run",
+	}
+	path := cmd.Flags().String("config", "", "YAML `FILE` of the run (required)")
+	sets := cmd.Flags().StringArray("set", nil, "`KEY=VALUE` over the file's, such as data.cutoff=128 (may be given several times)")
+	dry := cmd.Flags().Bool("dry-run", false, "check everything, train nothing")
+	_ = cmd.MarkFlagRequired("config")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		run, err := configs.Read(*path, *sets)
+		if err != nil {
+			return err
+		}
+		r, err := a.prepare(cmd.Context(), run)
+		if err != nil {
+			return err
+		}
+		defer r.close()
+		if err := r.describe(a.stdout); err != nil || *dry {
+			return err
+		}
+		_, err = a.train(cmd.Context(), r)
+		return err
+	}
+	return cmd
+}
+
+// prepared is a run whose inputs are all read and checked.
+type prepared struct {
+	configs.Run
+	model      *model.Model
+	adapter    *moelora.Adapter    // nil in full-parameter training
+	analysis   *alphalora.Analysis // nil where no spectrum was needed
+	allocation *alphalora.Allocation
+	tokenizer  *tokenizer.Tokenizer // nil where the data are tokenised and the model has none
+	samples    []data.Sample
+	reading    data.Report
+	batcher    *data.Batcher
+	steps      int
+}
+
+func (r *prepared) close() {
+	if r.tokenizer != nil {
+		r.tokenizer.Close()
+	}
+}
+
+// prepare reads everything that a run needs, cheapest first.
+func (a *app) prepare(ctx context.Context, run configs.Run) (*prepared, error) {
+	r := &prepared{Run: run}
+	d, err := model.ReadDescription(run.Model)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.readData(d); err != nil {
+		return nil, err
+	}
+	if run.Adapter.Kind != configs.Full && run.Adapter.From == "" {
+		if err := r.allocate(ctx, a, d); err != nil {
+			return nil, err
+		}
+	}
+	eng, err := a.engine(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if run.Init == configs.InitRandom {
+		r.model, err = model.NewRandom(eng, d, run.Training.DType, uint64(run.Training.Seed))
+	} else {
+		r.model, err = model.Load(ctx, eng, run.Model, run.Training.DType)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r, r.makeAdapter()
+}
+
+// readData reads the samples and deals them into batches.
+func (r *prepared) readData(d model.Description) error {
+	t, err := openTokenizer(r.Model, d.Vocabulary)
+	o := data.Options{Vocabulary: d.Vocabulary, Cutoff: r.Data.Cutoff, TrainOnInputs: r.Data.TrainOnInputs}
+	if err == nil {
+		r.tokenizer, o.Encoder = t, t
+	} else if _, missing := os.Stat(filepath.Join(r.Model, "tokenizer.json")); missing == nil {
+		return err // it is there and bad; where it is absent, tokenised data can do without
+	}
+	if r.samples, r.reading, err = data.Read(r.Data.Train, o); err != nil {
+		return err
+	}
+	t0 := r.Training
+	r.batcher, err = data.NewBatcher(r.samples, data.Plan{Batch: t0.Batch, Micro: t0.MicroBatch,
+		Shuffle: r.Data.Shuffle, GroupByLength: r.Data.GroupByLength, Seed: uint64(t0.Seed)})
+	if err != nil {
+		return err
+	}
+	r.steps = t0.Steps
+	if r.steps == 0 {
+		r.steps = t0.Epochs * r.batcher.StepsPerEpoch()
+	}
+	return nil
+}
+
+// allocate finds how many experts each layer gets.
+func (r *prepared) allocate(ctx context.Context, a *app, d model.Description) error {
+	how := r.Allocation
+	request := alphalora.Request{Strategy: how.Strategy, Layers: d.Layers, Total: how.Experts, Beta: how.Beta,
+		PerLayer: how.PerLayer, Rounding: how.Rounding}
+	if r.Adapter.Kind == configs.LoRA {
+		request = alphalora.Request{Strategy: "uniform", Layers: d.Layers, Total: d.Layers, Rounding: how.Rounding}
+	}
+	strategy, err := alphalora.StrategyNamed(request.Strategy)
+	if err != nil {
+		return err
+	}
+	if strategy.UsesValues {
+		if how.Spectrum != "" {
+			r.analysis, err = alphalora.ReadAnalysis(how.Spectrum)
+		} else {
+			r.analysis, err = a.analyze(ctx, r.Model, spectral{estimator: how.Estimator, precision: "f64"})
+		}
+		if err != nil {
+			return err
+		}
+		if len(r.analysis.Layers) != d.Layers {
+			return fault.Input(how.Spectrum, "analyse this model", "has %d layers, but %s has %d", len(r.analysis.Layers), r.Model, d.Layers)
+		}
+		if request.Values, err = r.analysis.LayerValues(how.Metric); err != nil {
+			return err
+		}
+	}
+	allocation, err := alphalora.Allocate(request)
+	if err != nil {
+		return err
+	}
+	if strategy.UsesValues {
+		allocation.Metric, allocation.Estimator = how.Metric, r.analysis.Estimator
+	}
+	r.allocation = &allocation
+	return allocation.Trainable()
+}
+
+// makeAdapter makes or loads what will be trained.
+func (r *prepared) makeAdapter() (err error) {
+	how := r.Adapter
+	switch {
+	case how.Kind == configs.Full:
+		return nil
+	case how.From != "":
+		if r.adapter, err = moelora.Load(how.From, r.model, 0); err != nil {
+			return err
+		}
+		r.allocation = &alphalora.Allocation{Strategy: "from " + how.From, Experts: r.adapter.Experts, TopK: r.adapter.TopK}
+		for _, e := range r.adapter.Experts {
+			r.allocation.Total += e
+		}
+	default:
+		shape := moelora.Shape{Rank: how.R, Alpha: how.Alpha, Experts: r.allocation.Experts, TopK: r.allocation.TopK}
+		for _, name := range how.Targets {
+			site, err := model.ParseSite(name)
+			if err != nil {
+				return err
+			}
+			shape.Targets = append(shape.Targets, site)
+		}
+		if r.adapter, err = moelora.New(r.model.Description, shape, uint64(r.Training.Seed)); err != nil {
+			return err
+		}
+	}
+	r.allocation.TrainableParameters = int64(moelora.Count(r.model.Description, r.adapter.Shape).Trainable)
+	return nil
+}
+
+// train runs a prepared run and writes its output directory.
+func (a *app) train(ctx context.Context, r *prepared) ([]train.Metrics, error) {
+	if err := os.MkdirAll(r.Output, 0o755); err != nil {
+		return nil, fault.Input("output "+r.Output, "choose a directory that can be written", "%v", err)
+	}
+	if err := r.writeInputs(a); err != nil {
+		return nil, err
+	}
+	metrics, err := a.run(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.save(); err != nil {
+		return nil, err
+	}
+	return metrics, r.report(metrics)
+}
+
+// run trains with a progress bar.
+func (a *app) run(ctx context.Context, r *prepared) ([]train.Metrics, error) {
+	t := r.Training
+	bar := a.progress(r.steps, "train")
+	metrics, err := train.Run(ctx, r.model, r.adapter, r.batcher, train.Options{
+		Output:        r.Output,
+		Schedule:      train.Schedule{Kind: t.Schedule, Peak: t.LearningRate, Warmup: t.WarmupSteps, Total: r.steps},
+		Optimizer:     train.AdamW{Beta1: t.Betas[0], Beta2: t.Betas[1], Epsilon: t.Epsilon, Decay: t.WeightDecay},
+		MaxGradNorm:   t.MaxGradNorm,
+		Dropout:       r.Adapter.Dropout,
+		Balance:       r.Adapter.Balance,
+		Rematerialise: t.GradientCheckpointing,
+		Seed:          t.Seed,
+		Progress: func(m train.Metrics) {
+			bar.Add(1, fmt.Sprintf("loss %.4f, %.0f tokens/s", m.Loss, float64(m.Tokens)/m.Seconds))
+		},
+	})
+	if err == nil {
+		bar.Done()
+	}
+	return metrics, err
+}
+
+// writeInputs records what the run starts from.
+func (r *prepared) writeInputs(a *app) error {
+	yaml, err := r.YAML()
+	if err != nil {
+		return err
+	}
+	if err := atomicfile.WriteBytes(filepath.Join(r.Output, "config.yaml"), yaml); err != nil {
+		return err
+	}
+	if r.analysis != nil {
+		if err := a.writeJSON(filepath.Join(r.Output, "spectrum.json"), r.analysis); err != nil {
+			return err
+		}
+	}
+	if r.allocation == nil {
+		return nil
+	}
+	return a.writeJSON(filepath.Join(r.Output, "allocation.json"), r.allocation)
+}
+
+// save writes the adapter or, in full-parameter training, the model's directory.
+func (r *prepared) save() error {
+	if r.adapter != nil {
+		return r.adapter.Save(filepath.Join(r.Output, "adapter"), r.model, r.Adapter.Dropout)
+	}
+	dir := filepath.Join(r.Output, "model")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("%s: %w", dir, err)
+	}
+	for _, name := range []string{"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"} {
+		content, err := os.ReadFile(filepath.Join(r.Model, name))
+		if os.IsNotExist(err) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := atomicfile.WriteBytes(filepath.Join(dir, name), content); err != nil {
+			return err
+		}
+	}
+	return r.model.Save(filepath.Join(dir, "model.safetensors"), "bfloat16")
+}
+
+// describeSample shows how one sample is learnt: its text, with what carries loss marked.
+func (r *prepared) describeSample() (string, error) {
+	s := r.samples[0]
+	if r.tokenizer == nil {
+		return fmt.Sprintf("first sample: %d tokens", len(s.IDs)), nil
+	}
+	from := 0
+	for from < len(s.Labels) && s.Labels[from] == data.Ignored {
+		from++
+	}
+	prompt, err := r.tokenizer.Decode(s.IDs[:from], false)
+	if err != nil {
+		return "", err
+	}
+	answer, err := r.tokenizer.Decode(s.IDs[from:], false)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("first sample: %d tokens, the last %d carry loss\n--- not learnt\n%s\n--- learnt\n%s\n---",
+		len(s.IDs), len(s.IDs)-from, prompt, strings.TrimSpace(answer)), nil
+}

@@ -1,0 +1,97 @@
+package configs
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"alphalora/alphalora"
+)
+
+// check holds the rules on single values and between them.
+func (r Run) check(allocated bool) (problems []string) {
+	rule := func(ok bool, format string, args ...any) {
+		if !ok {
+			problems = append(problems, fmt.Sprintf(format, args...))
+		}
+	}
+	rule(r.Model != "", "model is missing: name a model directory")
+	rule(r.Output != "", "output is missing: name a directory")
+	rule(slices.Contains([]string{InitWeights, InitRandom}, r.Init), "init is %q: weights or random is needed", r.Init)
+	rule(r.Init != InitRandom || r.Adapter.Kind == Full, "init is random: only adapter.kind full can start from fresh weights")
+	r.Adapter.check(rule)
+	switch {
+	case r.Adapter.From != "":
+		rule(!allocated, "allocation stands beside adapter.from: the adapter's own counts are used, remove it")
+	case r.Adapter.Kind == MoELoRA:
+		r.Allocation.check(rule)
+	default:
+		rule(!allocated, "allocation is set, but adapter.kind %s has none: remove it", r.Adapter.Kind)
+	}
+	r.Data.check(rule)
+	r.Training.check(rule)
+	return problems
+}
+
+type ruler func(ok bool, format string, args ...any)
+
+func (a Adapter) check(rule ruler) {
+	rule(slices.Contains([]string{MoELoRA, LoRA, Full}, a.Kind), "adapter.kind is %q: moe-lora, lora or full is needed", a.Kind)
+	rule(a.R >= 1 && a.R <= 1<<16, "adapter.r is %d: 1 or more is needed", a.R)
+	rule(finite(a.Alpha) && a.Alpha > 0, "adapter.alpha is %v: a number above 0 is needed", a.Alpha)
+	rule(a.Dropout >= 0 && a.Dropout < 1, "adapter.dropout is %v: at least 0 and below 1 is needed", a.Dropout)
+	rule(finite(a.Balance) && a.Balance >= 0, "adapter.balance is %v: 0 or more is needed", a.Balance)
+	rule(len(a.Targets) > 0, "adapter.targets is empty: at least one projection is needed")
+	rule(a.From == "" || a.Kind != Full, "adapter.from is set, but kind full has no adapter")
+	known := Defaults().Adapter.Targets
+	for i, t := range a.Targets {
+		rule(slices.Contains(known, t), "adapter.targets has %q: one of the seven projections is needed", t)
+		rule(!slices.Contains(a.Targets[:i], t), "adapter.targets has %s twice", t)
+	}
+}
+
+func (a Allocation) check(rule ruler) {
+	named := func(key string, err error) { rule(err == nil, "allocation.%s: %v", key, err) }
+	_, err := alphalora.StrategyNamed(a.Strategy)
+	named("strategy", err)
+	_, err = alphalora.EstimatorNamed(a.Estimator)
+	named("estimator", err)
+	_, err = alphalora.MetricNamed(a.Metric)
+	named("metric", err)
+	_, err = alphalora.RoundingNamed(a.Rounding)
+	named("rounding", err)
+	rule(a.Experts >= 1 && a.Experts <= alphalora.MaxExperts, "allocation.experts is %d: 1 to %d is needed", a.Experts, alphalora.MaxExperts)
+	rule(finite(a.Beta) && a.Beta >= 0, "allocation.beta is %v: 0 or more is needed", a.Beta)
+	rule((a.Strategy == "manual") == (len(a.PerLayer) > 0), "allocation.per_layer and strategy manual go together")
+}
+
+func (d Data) check(rule ruler) {
+	rule(len(d.Train) > 0, "data.train is empty: at least one file is needed")
+	rule(len(d.Validation) == 0, "data.validation is set: not supported yet")
+	rule(!d.Packing, "data.packing is true: not supported yet")
+	rule(d.Template == "alpaca", "data.template is %q: alpaca is needed", d.Template)
+	rule(d.Cutoff >= 2 && d.Cutoff <= 1<<20, "data.cutoff is %d: 2 to %d is needed", d.Cutoff, 1<<20)
+}
+
+func (t Training) check(rule ruler) {
+	rule(t.Steps >= 0 && t.Steps <= 1<<30, "training.steps is %d: 0 or more is needed", t.Steps)
+	rule(t.Epochs >= 0 && t.Epochs <= 1<<20, "training.epochs is %d: 0 or more is needed", t.Epochs)
+	rule(t.Steps > 0 || t.Epochs > 0, "training.steps and training.epochs are both 0: nothing to do")
+	rule(t.Batch >= 1 && t.Batch <= 1<<20, "training.batch is %d: 1 or more is needed", t.Batch)
+	rule(t.MicroBatch >= 1 && t.Batch%max(t.MicroBatch, 1) == 0, "training.micro_batch is %d: a divisor of batch %d is needed", t.MicroBatch, t.Batch)
+	rule(finite(t.LearningRate) && t.LearningRate > 0, "training.learning_rate is %v: a number above 0 is needed", t.LearningRate)
+	rule(t.Schedule == "linear" || t.Schedule == "constant", "training.schedule is %q: linear or constant is needed", t.Schedule)
+	rule(t.WarmupSteps >= 0, "training.warmup_steps is %d: 0 or more is needed", t.WarmupSteps)
+	rule(t.Steps == 0 || t.WarmupSteps <= t.Steps, "training.warmup_steps is %d: at most steps, %d, is needed", t.WarmupSteps, t.Steps)
+	rule(finite(t.WeightDecay) && t.WeightDecay >= 0, "training.weight_decay is %v: 0 or more is needed", t.WeightDecay)
+	rule(finite(t.MaxGradNorm) && t.MaxGradNorm >= 0, "training.max_grad_norm is %v: 0 or more is needed", t.MaxGradNorm)
+	for _, b := range t.Betas {
+		rule(b >= 0 && b < 1, "training.betas has %v: at least 0 and below 1 is needed", b)
+	}
+	rule(finite(t.Epsilon) && t.Epsilon > 0, "training.epsilon is %v: a number above 0 is needed", t.Epsilon)
+	rule(t.DType == "float32" || t.DType == "bfloat16", "training.dtype is %q: float32 or bfloat16 is needed", t.DType)
+	rule(t.CheckpointEvery >= 0, "training.checkpoint_every is %d: 0 or more is needed", t.CheckpointEvery)
+	rule(t.KeepCheckpoints >= 1, "training.keep_checkpoints is %d: 1 or more is needed", t.KeepCheckpoints)
+}
+
+func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }

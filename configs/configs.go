@@ -1,0 +1,99 @@
+// Package configs is the description of one run of `train`, read from YAML.
+//
+// Decoding is strict: a key that is not known is an error, with the nearest one that is,
+// and everything that is wrong is told at once, each with its key, value and rule. A key
+// that is left out has the default written beside it here.
+package configs
+
+// Kinds of adapters.
+const (
+	MoELoRA = "moe-lora" // a mixture of LoRA experts on every projection
+	LoRA    = "lora"     // one expert a layer
+	Full    = "full"     // no adapter: every weight of the model trains
+)
+
+// Where the base model's weights come from.
+const (
+	InitWeights = "weights" // the model directory's safetensors
+	InitRandom  = "random"  // fresh ones, of its config.json; with kind full only
+)
+
+// Run is one run.
+type Run struct {
+	Model      string     `yaml:"model"`  // directory of the base model; required
+	Output     string     `yaml:"output"` // directory that the run writes; required
+	Init       string     `yaml:"init"`   // weights or random; default weights
+	Adapter    Adapter    `yaml:"adapter"`
+	Allocation Allocation `yaml:"allocation"`
+	Data       Data       `yaml:"data"`
+	Training   Training   `yaml:"training"`
+}
+
+// Adapter says what is trained.
+type Adapter struct {
+	Kind    string   `yaml:"kind"`    // moe-lora, lora or full; default moe-lora
+	R       int      `yaml:"r"`       // rank of each expert; default 8
+	Alpha   float64  `yaml:"alpha"`   // additions are scaled by alpha/r; default 16
+	Dropout float64  `yaml:"dropout"` // probability in [0, 1) that an expert's input is dropped; default 0.05
+	Targets []string `yaml:"targets"` // projections with experts; default all seven
+	Balance float64  `yaml:"balance"` // coefficient of the routing loss; default 0, none
+	From    string   `yaml:"from"`    // adapter directory to start from; default none: fresh experts
+}
+
+// Allocation says how many experts each layer has. It is not used with kind lora or full.
+type Allocation struct {
+	Strategy  string  `yaml:"strategy"`  // alphalora, uniform, mola-A-B-... or manual; default alphalora
+	Experts   int     `yaml:"experts"`   // of all layers together; default 160
+	Beta      float64 `yaml:"beta"`      // how strongly values count, 0 not at all; default 2.5
+	Estimator string  `yaml:"estimator"` // of alpha; default hill
+	Metric    string  `yaml:"metric"`    // what layers are compared by; default alpha
+	Rounding  string  `yaml:"rounding"`  // largest-remainder or released; default largest-remainder
+	PerLayer  []int   `yaml:"per_layer"` // the counts of strategy manual
+	Spectrum  string  `yaml:"spectrum"`  // a file of analyze --json; default: the model is analysed
+}
+
+// Data says what is learnt from.
+type Data struct {
+	Train         []string `yaml:"train"`           // JSON or JSONL files; required
+	Validation    []string `yaml:"validation"`      // must be empty for now
+	Template      string   `yaml:"template"`        // alpaca
+	Cutoff        int      `yaml:"cutoff"`          // most tokens of a sample; default 256
+	TrainOnInputs bool     `yaml:"train_on_inputs"` // learn the prompt too; default true
+	GroupByLength bool     `yaml:"group_by_length"` // like lengths together; default true
+	Shuffle       bool     `yaml:"shuffle"`         // a new order each epoch; default true
+	Packing       bool     `yaml:"packing"`         // must be false for now
+}
+
+// Training says how.
+type Training struct {
+	Epochs                int        `yaml:"epochs"`                 // passes over the data; default 20; steps goes before it
+	Steps                 int        `yaml:"steps"`                  // optimiser steps; default 0: as epochs say
+	Batch                 int        `yaml:"batch"`                  // samples of a step; default 128
+	MicroBatch            int        `yaml:"micro_batch"`            // rows that run together; divides batch; default 8
+	LearningRate          float64    `yaml:"learning_rate"`          // peak; default 3e-4
+	Schedule              string     `yaml:"schedule"`               // linear or constant; default linear
+	WarmupSteps           int        `yaml:"warmup_steps"`           // of linear growth from 0; default 100
+	WeightDecay           float64    `yaml:"weight_decay"`           // of matrices; default 0
+	MaxGradNorm           float64    `yaml:"max_grad_norm"`          // limit of the global norm, 0 for none; default 1
+	Betas                 [2]float64 `yaml:"betas"`                  // of AdamW; default 0.9, 0.999
+	Epsilon               float64    `yaml:"epsilon"`                // of AdamW; default 1e-8
+	Seed                  int64      `yaml:"seed"`                   // of weights, order and dropout; default 42
+	DType                 string     `yaml:"dtype"`                  // of the base: float32 or bfloat16; default bfloat16
+	GradientCheckpointing bool       `yaml:"gradient_checkpointing"` // recompute layers to save memory; default true
+	CheckpointEvery       int        `yaml:"checkpoint_every"`       // steps between checkpoints, 0 for none; default 200
+	KeepCheckpoints       int        `yaml:"keep_checkpoints"`       // the newest that stay; default 3
+}
+
+// Defaults is the run that an empty file describes.
+func Defaults() Run {
+	return Run{
+		Init: InitWeights,
+		Adapter: Adapter{Kind: MoELoRA, R: 8, Alpha: 16, Dropout: 0.05,
+			Targets: []string{"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}},
+		Allocation: Allocation{Strategy: "alphalora", Experts: 160, Beta: 2.5, Estimator: "hill", Metric: "alpha", Rounding: "largest-remainder"},
+		Data:       Data{Template: "alpaca", Cutoff: 256, TrainOnInputs: true, GroupByLength: true, Shuffle: true},
+		Training: Training{Epochs: 20, Batch: 128, MicroBatch: 8, LearningRate: 3e-4, Schedule: "linear", WarmupSteps: 100,
+			MaxGradNorm: 1, Betas: [2]float64{0.9, 0.999}, Epsilon: 1e-8, Seed: 42, DType: "bfloat16",
+			GradientCheckpointing: true, CheckpointEvery: 200, KeepCheckpoints: 3},
+	}
+}
