@@ -170,10 +170,26 @@ func (m *Model) Save(path, dtype string) error {
 	return weights.Write(path, list, map[string]string{"format": "pt"})
 }
 
+// formats pairs the device's number formats with the files'.
+var formats = map[dtypes.DType]weights.DType{dtypes.Float32: weights.F32, dtypes.BFloat16: weights.BF16, dtypes.Float16: weights.F16}
+
+// ToDType makes a tensor of a file's values in another number format, on the host.
+func ToDType(t weights.Tensor, dtype dtypes.DType) (*tensors.Tensor, error) {
+	if t.DType != formats[dtype] {
+		values, err := t.Float32s()
+		if err != nil {
+			return nil, err
+		}
+		if t, err = weights.FromFloat32s(t.Name, t.Shape, values, formats[dtype]); err != nil {
+			return nil, err
+		}
+	}
+	return tensors.FromRaw(nil, 0, shapes.Make(dtype, t.Shape...), t.Data)
+}
+
 // Float32s copies a tensor of any of the number formats above to the host.
 func Float32s(t *tensors.Tensor) ([]float32, error) {
-	names := map[dtypes.DType]weights.DType{dtypes.Float32: weights.F32, dtypes.BFloat16: weights.BF16, dtypes.Float16: weights.F16}
-	name, ok := names[t.DType()]
+	name, ok := formats[t.DType()]
 	if !ok {
 		return nil, fmt.Errorf("no conversion from %s to float32", t.DType())
 	}

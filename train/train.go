@@ -7,9 +7,12 @@
 package train
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -34,6 +37,7 @@ type Options struct {
 	Balance       float64 // coefficient of the routing loss
 	Rematerialise bool    // gradient checkpointing
 	Seed          int64
+	Checkpoints   Checkpoints
 	Progress      func(Metrics) // called after each step; may be nil
 }
 
@@ -49,8 +53,9 @@ type Metrics struct {
 	Seconds      float64   `json:"seconds"` // of this step
 }
 
-// Run trains until the schedule's last step. An interrupt stops it between two steps;
-// what was learnt stays in the adapter, and the error is the context's.
+// Run trains until the schedule's last step and returns the metrics of the steps that it
+// ran. An interrupt stops it between two steps: where checkpoints are kept, one is
+// written, and the error is the context's.
 func Run(ctx context.Context, m *model.Model, a *moelora.Adapter, steps *data.Batcher, o Options) (all []Metrics, err error) {
 	st, err := newStepper(m, a, settings{optimizer: o.Optimizer, maxGradNorm: o.MaxGradNorm,
 		dropout: o.Dropout, balance: o.Balance, rematerialise: o.Rematerialise, seed: o.Seed})
@@ -58,9 +63,16 @@ func Run(ctx context.Context, m *model.Model, a *moelora.Adapter, steps *data.Ba
 		return nil, err
 	}
 	defer st.close()
-	log, err := os.Create(filepath.Join(o.Output, MetricsFile))
+	first := 0
+	if o.Checkpoints.Resume {
+		if first, err = st.restore(o.Checkpoints); err != nil {
+			return nil, err
+		}
+	}
+	steps.Seek(first)
+	log, err := openMetrics(filepath.Join(o.Output, MetricsFile), first)
 	if err != nil {
-		return nil, fault.Input(o.Output, "choose a directory that can be written", "%v", err)
+		return nil, err
 	}
 	defer func() {
 		if closed := log.Close(); err == nil {
@@ -68,9 +80,12 @@ func Run(ctx context.Context, m *model.Model, a *moelora.Adapter, steps *data.Ba
 		}
 	}()
 	lines := json.NewEncoder(log)
-	for step := range o.Schedule.Total {
-		if err := ctx.Err(); err != nil {
-			return all, err
+	for step := first; step < o.Schedule.Total; step++ {
+		if stopped := ctx.Err(); stopped != nil {
+			if o.Checkpoints.Every > 0 && step > first {
+				return all, errors.Join(stopped, st.save(o.Checkpoints, step))
+			}
+			return all, stopped
 		}
 		row, err := st.run(step, steps.Next(), o.Schedule.Rate(step))
 		if err != nil {
@@ -83,8 +98,38 @@ func Run(ctx context.Context, m *model.Model, a *moelora.Adapter, steps *data.Ba
 		if o.Progress != nil {
 			o.Progress(row)
 		}
+		if o.Checkpoints.due(step+1, o.Schedule.Total) {
+			if err := st.save(o.Checkpoints, step+1); err != nil {
+				return all, err
+			}
+		}
 	}
 	return all, nil
+}
+
+// openMetrics opens the metrics of a run behind its first kept steps: a new file, or the
+// old one cut after the line of that step.
+func openMetrics(path string, kept int) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, fault.Input(path, "choose a directory that can be written", "%v", err)
+	}
+	end := int64(0)
+	in := bufio.NewReader(f)
+	for range kept {
+		line, err := in.ReadBytes('\n')
+		if err != nil {
+			_ = f.Close()
+			return nil, fault.Input(path, "start without --resume", "has fewer lines than the checkpoint has steps")
+		}
+		end += int64(len(line))
+	}
+	if err := f.Truncate(end); err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	_, err = f.Seek(end, io.SeekStart)
+	return f, err
 }
 
 // run is one step, timed and checked.

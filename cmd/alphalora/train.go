@@ -33,6 +33,7 @@ and one sample are shown, and nothing is trained or written.`,
 	}
 	path := cmd.Flags().String("config", "", "YAML `FILE` of the run (required)")
 	sets := cmd.Flags().StringArray("set", nil, "`KEY=VALUE` over the file's, such as data.cutoff=128 (may be given several times)")
+	resume := cmd.Flags().Bool("resume", false, "go on from the newest checkpoint in the output directory")
 	dry := cmd.Flags().Bool("dry-run", false, "check everything, train nothing")
 	_ = cmd.MarkFlagRequired("config")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -40,10 +41,16 @@ and one sample are shown, and nothing is trained or written.`,
 		if err != nil {
 			return err
 		}
+		if *resume {
+			if err := unchanged(run); err != nil {
+				return err
+			}
+		}
 		r, err := a.prepare(cmd.Context(), run)
 		if err != nil {
 			return err
 		}
+		r.resume = *resume
 		defer r.close()
 		if err := r.describe(a.stdout); err != nil || *dry {
 			return err
@@ -66,6 +73,7 @@ type prepared struct {
 	reading    data.Report
 	batcher    *data.Batcher
 	steps      int
+	resume     bool
 }
 
 func (r *prepared) close() {
@@ -230,6 +238,8 @@ func (a *app) run(ctx context.Context, r *prepared) ([]train.Metrics, error) {
 		Balance:       r.Adapter.Balance,
 		Rematerialise: t.GradientCheckpointing,
 		Seed:          t.Seed,
+		Checkpoints: train.Checkpoints{Dir: filepath.Join(r.Output, "checkpoints"), Every: t.CheckpointEvery,
+			Keep: t.KeepCheckpoints, Resume: r.resume},
 		Progress: func(m train.Metrics) {
 			bar.Add(1, fmt.Sprintf("loss %.4f, %.0f tokens/s", m.Loss, float64(m.Tokens)/m.Seconds))
 		},
@@ -238,6 +248,34 @@ func (a *app) run(ctx context.Context, r *prepared) ([]train.Metrics, error) {
 		bar.Done()
 	}
 	return metrics, err
+}
+
+// unchanged refuses to resume a run whose configuration is another one.
+func unchanged(run configs.Run) error {
+	path := filepath.Join(run.Output, "config.yaml")
+	old, err := os.ReadFile(path)
+	if err != nil {
+		return fault.Input(path, "start without --resume", "there is no run to go on with: %v", err)
+	}
+	now, err := run.YAML()
+	if err != nil {
+		return err
+	}
+	before, after := strings.Split(string(old), "\n"), strings.Split(string(now), "\n")
+	for i := range max(len(before), len(after)) {
+		if i >= len(before) || i >= len(after) || before[i] != after[i] {
+			return fault.Input(path, "resume with the configuration of the run, or start a new one in another directory",
+				"the run had %q, now it is %q", line(before, i), line(after, i))
+		}
+	}
+	return nil
+}
+
+func line(lines []string, i int) string {
+	if i >= len(lines) {
+		return ""
+	}
+	return strings.TrimSpace(lines[i])
 }
 
 // writeInputs records what the run starts from.

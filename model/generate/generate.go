@@ -22,8 +22,8 @@ import (
 	"github.com/gomlx/gomlx/core/tensors"
 )
 
-// chunk is the number of tokens that one execution decodes.
-const chunk = 16
+// loopChunk is the number of tokens that one execution decodes.
+const loopChunk = 16
 
 // bucket is the grain of prompt lengths: each length is compiled once.
 const bucket = 32
@@ -46,6 +46,7 @@ type Generator struct {
 	adapter model.Adapter // nil: the base model alone
 	rows    int           // B: every batch has this many, the last ones idle if need be
 	inPlace bool
+	chunk   int           // tokens that one execution decodes
 	prefill map[int]*Exec // by the number of slots
 	decode  *Exec
 	scorer  *Exec
@@ -57,7 +58,10 @@ func New(m *model.Model, adapter model.Adapter, rows int) (*Generator, error) {
 	if rows < 1 || rows > 1<<16 {
 		return nil, fault.Input("batch", "use 1 to 65536", "%d rows", rows)
 	}
-	g := &Generator{model: m, adapter: adapter, rows: rows, inPlace: m.Engine.Name != engine.Go, prefill: map[int]*Exec{}}
+	g := &Generator{model: m, adapter: adapter, rows: rows, inPlace: true, chunk: loopChunk, prefill: map[int]*Exec{}}
+	if m.Engine.Name == engine.Go { // it has no DynamicUpdateSlice, and its While fails on closures of this size
+		g.inPlace, g.chunk = false, 1
+	}
 	for _, graph := range []struct {
 		exec  **Exec
 		name  string
@@ -143,7 +147,7 @@ func (g *Generator) batch(ctx context.Context, prompts [][]int32, limit int, end
 		longest = max(longest, len(p))
 	}
 	length := roundUp(longest, bucket)
-	slots := length + roundUp(limit, chunk)
+	slots := length + roundUp(limit, g.chunk)
 	ids, pads := padLeft(prompts, g.rows, length)
 	token, cache, err := g.runPrefill(ids, pads, slots)
 	if err != nil {
@@ -157,7 +161,7 @@ func (g *Generator) batch(ctx context.Context, prompts [][]int32, limit int, end
 	if err := r.take(token, 1); err != nil {
 		return nil, err
 	}
-	for slot := length; !r.finished(); slot += chunk {
+	for slot := length; !r.finished(); slot += g.chunk {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -305,7 +309,7 @@ func (g *Generator) runDecode(r *rows, token, pads *tensors.Tensor, slot int, ca
 	for _, t := range append(cache, token) {
 		_ = t.FinalizeAll()
 	}
-	if err := r.take(outs[0], chunk); err != nil {
+	if err := r.take(outs[0], g.chunk); err != nil {
 		return nil, nil, err
 	}
 	return outs[1], outs[2:], nil
@@ -329,32 +333,39 @@ func (g *Generator) decodeGraph(inputs []*Node) []*Node {
 	_, rest := g.decoder(inputs)
 	pads, slot, done, ends, token, cache := rest[0], rest[1], rest[2], rest[3], rest[4], rest[5:]
 	leaves := inputs[:len(inputs)-len(rest)]
-	graph, b := pads.Graph(), pads.Shape().Dim(0)
-	tokens := Zeros(graph, shapes.Make(dtypes.Int32, b, chunk))
+	graph := pads.Graph()
+	tokens := Zeros(graph, shapes.Make(dtypes.Int32, g.rows, g.chunk))
 	state := slices.Concat([]*Node{ScalarZero(graph, dtypes.Int32), done, tokens, token, pads, slot, ends}, cache, leaves)
-	const fixed = 7
+	if g.chunk == 1 {
+		state = g.advance(state, len(cache))
+	} else {
+		more := NewClosure(graph, func(fn *Graph) []*Node {
+			s := parameters(fn, state)
+			under := LessThan(s[0], Scalar(fn, dtypes.Int32, g.chunk))
+			return []*Node{And(under, Not(LogicalAll(s[1])))}
+		})
+		body := NewClosure(graph, func(fn *Graph) []*Node { return g.advance(parameters(fn, state), len(cache)) })
+		state = While(more, body, state...)
+	}
+	return append([]*Node{state[2], state[3]}, state[fixedState:fixedState+len(cache)]...)
+}
 
-	more := NewClosure(graph, func(fn *Graph) []*Node {
-		s := parameters(fn, state)
-		under := LessThan(s[0], Scalar(fn, dtypes.Int32, chunk))
-		return []*Node{And(under, Not(LogicalAll(s[1])))}
-	})
-	body := NewClosure(graph, func(fn *Graph) []*Node {
-		s := parameters(fn, state)
-		step, done, tokens, token, pads, slot, ends := s[0], s[1], s[2], s[3], s[4], s[5], s[6]
-		kv := model.CacheFrom(s[fixed:fixed+len(cache)], g.inPlace)
-		leaves := s[fixed+len(cache):]
-		d, _ := g.decoder(leaves)
-		token = best(d, d.Step(token, pads, Add(slot, step), kv))
-		at := Equal(Iota(fn, tokens.Shape(), 1), BroadcastToDims(step, b, chunk))
-		tokens = Where(at, BroadcastToDims(token, b, chunk), tokens)
-		m := ends.Shape().Dim(0)
-		ended := LogicalAny(Equal(BroadcastToDims(token, b, m), BroadcastToDims(Reshape(ends, 1, m), b, m)), -1)
-		next := []*Node{AddScalar(step, int32(1)), Or(done, ended), tokens, token, pads, slot, ends}
-		return slices.Concat(next, kv.Nodes(), leaves)
-	})
-	out := While(more, body, state...)
-	return append([]*Node{out[2], out[3]}, out[fixed:fixed+len(cache)]...)
+// fixedState counts the entries of the loop's state before the cache.
+const fixedState = 7
+
+// advance decodes one token of each row: the loop's state before → after.
+func (g *Generator) advance(s []*Node, cached int) []*Node {
+	step, done, tokens, token, pads, slot, ends := s[0], s[1], s[2], s[3], s[4], s[5], s[6]
+	kv := model.CacheFrom(s[fixedState:fixedState+cached], g.inPlace)
+	leaves := s[fixedState+cached:]
+	d, _ := g.decoder(leaves)
+	token = best(d, d.Step(token, pads, Add(slot, step), kv))
+	b, c, m := tokens.Shape().Dim(0), tokens.Shape().Dim(1), ends.Shape().Dim(0)
+	at := Equal(Iota(step.Graph(), tokens.Shape(), 1), BroadcastToDims(step, b, c))
+	tokens = Where(at, BroadcastToDims(token, b, c), tokens)
+	ended := LogicalAny(Equal(BroadcastToDims(token, b, m), BroadcastToDims(Reshape(ends, 1, m), b, m)), -1)
+	next := []*Node{AddScalar(step, int32(1)), Or(done, ended), tokens, token, pads, slot, ends}
+	return slices.Concat(next, kv.Nodes(), leaves)
 }
 
 // parameters declares a function's parameters, shaped like the state.
