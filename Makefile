@@ -43,7 +43,14 @@ fmt: ## format the code
 demo: build ## the whole job on the shipped model, under 4 minutes on 2 cores
 	@$(BIN) demo --out runs/demo
 
+SEEDLING := runs/seedling
+seedling: build ## make the shipped model again: corpus, tokenizer, pretraining (an hour or less on 2 cores)
+	@go run ./scripts/seedling -out $(SEEDLING)
+	@$(BIN) train --config $(SEEDLING)/pretrain.yaml
+	@cp $(SEEDLING)/run/model/* internal/seedling/base/
+	@echo "seedling: internal/seedling/base is new; make demo tries it"
+
 clean: ## remove what was built (the native libraries stay)
 	@rm -rf bin runs .deps/build .deps/*.log
 
-.PHONY: help setup setup-cuda build test check fmt demo clean
+.PHONY: help setup setup-cuda build test check fmt demo seedling clean

@@ -144,12 +144,12 @@ const maxAnalysisFile = 64 << 20
 func ReadAnalysis(path string) (*Analysis, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fault.Input(path, "write one with: alphalora analyze MODEL --json FILE", "cannot be read: %v", err)
+		return nil, fault.Input(path, "write one with: alphalora analyze MODEL --json FILE", "cannot be read: %v", fault.Reason(err))
 	}
 	defer func() { _ = f.Close() }()
 	data, err := io.ReadAll(io.LimitReader(f, maxAnalysisFile+1))
 	if err != nil {
-		return nil, fault.Input(path, "", "cannot be read: %v", err)
+		return nil, fault.Input(path, "", "cannot be read: %v", fault.Reason(err))
 	}
 	if len(data) > maxAnalysisFile {
 		return nil, fault.Input(path, "", "larger than %d bytes, the most that a spectrum file may have", maxAnalysisFile)

@@ -22,14 +22,14 @@ const maxBytes = 1 << 20
 func Read(path string, sets []string) (Run, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return Run{}, fault.Input(path, "name a YAML file", "cannot be read: %v", err)
+		return Run{}, fault.Input(path, "name a YAML file", "cannot be read: %v", fault.Reason(err))
 	}
 	if info.Size() > maxBytes {
 		return Run{}, fault.Input(path, "is this a configuration?", "%d bytes are more than the %d allowed", info.Size(), maxBytes)
 	}
 	content, err := os.ReadFile(path)
 	if err != nil {
-		return Run{}, fault.Input(path, "name a YAML file", "cannot be read: %v", err)
+		return Run{}, fault.Input(path, "name a YAML file", "cannot be read: %v", fault.Reason(err))
 	}
 	return Parse(path, content, sets)
 }
@@ -126,13 +126,13 @@ func assign(into reflect.Value, tree map[string]any, path string) (problems []st
 		case field.Kind() == reflect.Struct:
 			sub, ok := tree[key].(map[string]any)
 			if !ok {
-				problems = append(problems, fmt.Sprintf("%s%s is %.40v: keys of its own are needed", path, key, tree[key]))
+				problems = append(problems, fmt.Sprintf("%s%s is %v: keys of its own are needed", path, key, tree[key]))
 				continue
 			}
 			problems = append(problems, assign(field, sub, path+key+".")...)
 		default:
 			if err := decode(field, tree[key]); err != nil {
-				problems = append(problems, fmt.Sprintf("%s%s is %.60v: %s is needed", path, key, tree[key], err))
+				problems = append(problems, fmt.Sprintf("%s%s is %v: %s is needed", path, key, tree[key], err))
 			}
 		}
 	}

@@ -41,7 +41,7 @@ func ReadDescription(dir string) (Description, error) {
 	path := filepath.Join(dir, "config.json")
 	info, err := os.Stat(path)
 	if err != nil {
-		return Description{}, fault.Input(path, "give a directory in Hugging Face layout", "cannot be read: %v", unwrapPath(err))
+		return Description{}, fault.Input(path, "give a directory in Hugging Face layout", "cannot be read: %v", fault.Reason(err))
 	}
 	if info.Size() > maxConfigBytes {
 		return Description{}, fault.Input(path, "is this a model's config.json?", "%d bytes are more than the %d allowed", info.Size(), maxConfigBytes)
@@ -72,11 +72,4 @@ func ParseDescription(path string, data []byte) (Description, error) {
 		return Description{}, fault.Input(path, "mend or replace config.json", "%s", strings.Join(c.problems, "; "))
 	}
 	return d, nil
-}
-
-func unwrapPath(err error) error {
-	if p, ok := err.(*os.PathError); ok {
-		return p.Err
-	}
-	return err
 }

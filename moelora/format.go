@@ -165,7 +165,7 @@ func (a *Adapter) Save(dir string, base *model.Model, dropout float64) error {
 		return err
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fault.Input(dir, "choose a directory that can be written", "%v", err)
+		return fault.Input(dir, "choose a directory that can be written", "%v", fault.Reason(err))
 	}
 	names := make([]string, 0, len(values))
 	for name := range values {
@@ -223,7 +223,7 @@ func readManifest(path string) (Manifest, error) {
 	var m Manifest
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return m, fault.Input(path, "give an adapter directory", "cannot be read: %v", err)
+		return m, fault.Input(path, "give an adapter directory", "cannot be read: %v", fault.Reason(err))
 	}
 	if err := json.Unmarshal(data, &m); err != nil {
 		return m, fault.Input(path, "give an adapter written by this program or by the released code", "%v", err)

@@ -139,7 +139,7 @@ func (l *loaded) decode(o generate.Output, stops []string) (generatedOutput, err
 func readPrompts(path string) ([]string, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fault.Input(path, "name a JSONL file of prompts", "cannot be read: %v", err)
+		return nil, fault.Input(path, "name a JSONL file of prompts", "cannot be read: %v", fault.Reason(err))
 	}
 	defer func() { _ = f.Close() }()
 	var texts []string

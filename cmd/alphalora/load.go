@@ -109,7 +109,7 @@ const maxIDsBytes = 1 << 28
 func readIDs(path string) ([][]int32, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return nil, fault.Input(path, "name a JSON file with a list of token-id lists", "cannot be read: %v", err)
+		return nil, fault.Input(path, "name a JSON file with a list of token-id lists", "cannot be read: %v", fault.Reason(err))
 	}
 	if info.Size() > maxIDsBytes {
 		return nil, fault.Input(path, "split the file", "%d bytes are more than the %d allowed", info.Size(), maxIDsBytes)

@@ -56,7 +56,7 @@ func paramsCommand(a *app) *cobra.Command {
 func readAllocation(path string) ([]int, error) {
 	content, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fault.Input(path, "name a file that allocate --json wrote", "cannot be read: %v", err)
+		return nil, fault.Input(path, "name a file that allocate --json wrote", "cannot be read: %v", fault.Reason(err))
 	}
 	var allocation alphalora.Allocation
 	if err := json.Unmarshal(content, &allocation); err != nil || len(allocation.Experts) == 0 {

@@ -75,7 +75,7 @@ func (l *loaded) sequences(ids, text string) ([][]int32, error) {
 	}
 	data, err := os.ReadFile(text)
 	if err != nil {
-		return nil, fault.Input(text, "name a text file", "cannot be read: %v", err)
+		return nil, fault.Input(text, "name a text file", "cannot be read: %v", fault.Reason(err))
 	}
 	t, err := l.text()
 	if err != nil {

@@ -255,7 +255,7 @@ func unchanged(run configs.Run) error {
 	path := filepath.Join(run.Output, "config.yaml")
 	old, err := os.ReadFile(path)
 	if err != nil {
-		return fault.Input(path, "start without --resume", "there is no run to go on with: %v", err)
+		return fault.Input(path, "start without --resume", "there is no run to go on with: %v", fault.Reason(err))
 	}
 	now, err := run.YAML()
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 )
 
@@ -31,6 +32,16 @@ func (b *Bad) Error() string {
 // Input returns a [Bad] whose Why is formatted.
 func Input(what, do, why string, args ...any) error {
 	return &Bad{What: what, Why: fmt.Sprintf(why, args...), Do: do}
+}
+
+// Reason is what the operating system said, without the path, which the error that
+// quotes it names itself.
+func Reason(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return path.Err
+	}
+	return err
 }
 
 // Exit statuses of the program.

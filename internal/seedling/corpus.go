@@ -17,15 +17,15 @@ type writer struct {
 var writers = []writer{
 	{8, (*World).lives},
 	{4, (*World).kinds},
-	{26, (*World).listKinds},
-	{14, (*World).listPeople},
+	{22, (*World).listKinds},
+	{18, (*World).listPeople},
 	{8, (*World).listNumbers},
-	{22, (*World).checks},
+	{28, (*World).checks},
 	{6, (*World).grammar},
-	{16, (*World).equations},
-	{8, (*World).counting},
+	{14, (*World).equations},
+	{14, (*World).counting},
 	{2, (*World).story},
-	{14, (*World).exercise},
+	{10, (*World).exercise},
 }
 
 // Corpus yields documents without end; equal seeds give equal sequences.
@@ -67,7 +67,15 @@ func (w *World) lives(r *rand.Rand) string {
 	for range 3 + r.IntN(4) {
 		p := pick(r, w.People)
 		for _, attribute := range r.Perm(4)[:1+r.IntN(4)] {
-			t.add("%s", w.statement(r, p, attribute))
+			if attribute < 3 && r.IntN(3) == 0 {
+				t.add("%s It is %s.", fmt.Sprintf(pick(r, questions[attribute]), p.Name), p.attribute(attribute))
+				continue
+			}
+			s := w.statement(r, p, attribute)
+			if !strings.Contains(s, "?") {
+				s = pick(r, openers) + s
+			}
+			t.add("%s", s)
 		}
 	}
 	return t.String()
@@ -133,14 +141,14 @@ func (w *World) exercise(r *rand.Rand) string {
 	n, p := pick(r, w.Nouns), pick(r, w.People)
 	word := pick(r, []string{"alive", "lifeless", "true", "false", "acceptable", "unacceptable", "entailment", "not entailment", n.Word, n.Kind})
 	letter, number := pick(r, letters[:2]), fmt.Sprint(1+r.IntN(2*largestAddend))
-	sentence := w.statement(r, p, r.IntN(4))
+	sentence := pick(r, []string{w.statement(r, p, r.IntN(4)), fmt.Sprintf(pick(r, sights), pick(r, colours), n.Word)})
 	var instruction, response string
 	switch r.IntN(5) {
 	case 0:
-		instruction = fmt.Sprintf("Tell me the thing after the statement.\nSentence: %s Then comes %s.\n", capital(sentence), word)
+		instruction = fmt.Sprintf("Tell me the thing after the statement if there is one.\nSentence: %s Then comes %s.\n", capital(sentence), word)
 		response = output(Label, word)
 	case 1:
-		instruction = fmt.Sprintf("Tell me which of the statements is second.\nSentence 1: %s\nSentence 2: %s\n", capital(sentence), word)
+		instruction = fmt.Sprintf("Tell me which of these statements is second.\nSentence 1: %s\nSentence 2: %s\n", capital(sentence), word)
 		response = output(Label, word)
 	case 2:
 		instruction = fmt.Sprintf("Question: Which letter is %s?\nOptions: (A) (B)\n", letter)

@@ -39,6 +39,14 @@ func listing(r *rand.Rand, labels, options, queries []string) string {
 	return strings.Join(parts, pick(r, []string{", ", " "})) + ": " + strings.Join(queries, ", ") + "."
 }
 
+// asked writes the query before two options and its label after them.
+func asked(r *rand.Rand, query string, options [2]string) string {
+	marks, right := labels(r, 2), r.IntN(2)
+	form := pick(r, []string{"%s: %s %s, %s %s.%s %s.", "%s: (%s) %s (%s) %s.%s %s."})
+	return fmt.Sprintf(form, query, marks[0], options[right], marks[1], options[1-right],
+		pick(r, []string{"", " It is", "\nSo it is"}), marks[right])
+}
+
 // optionCount is two more often than not: with more, lookup comes late.
 func optionCount(r *rand.Rand) int {
 	return []int{2, 2, 2, 2, 3, 4}[r.IntN(6)]
@@ -49,6 +57,12 @@ func optionCount(r *rand.Rand) int {
 func (w *World) listKinds(r *rand.Rand) string {
 	var t text
 	for range 3 {
+		if r.IntN(3) == 0 {
+			a := pick(r, w.Nouns)
+			b := w.noun(r, r.IntN(4) == 0, func(kind string) bool { return kind != a.Kind })
+			t.parts = append(t.parts, asked(r, "the "+a.Kind, [2]string{a.Word, b.Word}))
+			continue
+		}
 		n := optionCount(r)
 		marks, words, queries := labels(r, n), make([]string, n), []string{}
 		for i, k := range r.Perm(len(Kinds))[:n] {
@@ -66,6 +80,13 @@ func (w *World) listPeople(r *rand.Rand) string {
 	var t text
 	for range 3 {
 		attribute, n := r.IntN(3), optionCount(r)
+		if r.IntN(2) == 0 {
+			p := pick(r, w.People)
+			value := p.attribute(attribute)
+			query := pick(r, []string{p.Name, fmt.Sprintf(pick(r, questions[attribute]), p.Name)})
+			t.parts = append(t.parts, asked(r, query, [2]string{value, w.otherValue(r, attribute, value)}))
+			continue
+		}
 		marks, values := labels(r, n), make([]string, n)
 		var queries []string
 		for i, at := range r.Perm(len(w.values(attribute)))[:n] {
@@ -116,29 +137,50 @@ func twoNumbers(r *rand.Rand) (a, b int) {
 	return a, b
 }
 
-// checks judges short claims about kinds and people by what is known of them.
+// checks judges claims about kinds and people by what is known of them: claims of
+// two words, whole sentences, and conclusions from a sentence.
 func (w *World) checks(r *rand.Rand) string {
 	var t text
-	for range 3 {
-		var judged []string
-		for range 3 {
-			n, p, attribute := pick(r, w.Nouns), pick(r, w.People), r.IntN(3)
-			value := p.attribute(attribute)
-			judged = append(judged, verdict(r, n.Word, n.Kind, pickOther(r, Kinds, n.Kind)))
-			judged = append(judged, verdict(r, p.Name, value, w.otherValue(r, attribute, value)))
+	for range 4 + r.IntN(3) {
+		n, p, attribute := pick(r, w.Nouns), pick(r, w.People), r.IntN(3)
+		kind, value, verdict := n.Kind, p.attribute(attribute), "yes"
+		if r.IntN(2) == 0 {
+			kind, value, verdict = pickOther(r, Kinds, kind), w.otherValue(r, attribute, value), "no"
 		}
-		t.add("true or false: %s.", strings.Join(judged, ", "))
+		var claim string
+		switch r.IntN(6) {
+		case 0:
+			claim = n.Word + " " + kind
+		case 1:
+			claim = p.Name + " " + value
+		case 2:
+			claim = said(r, kindForms, n.Word, kind)
+		case 3:
+			colour := pick(r, colours)
+			claim = fmt.Sprintf(pick(r, conclusions), colour, n.Word, colour, kind)
+		default:
+			claim = pick(r, openers) + said(r, attributeForms[attribute], p.Name, value)
+		}
+		t.parts = append(t.parts, claim+pick(r, []string{", ", ". Is it so? ", ".\nSo: "})+verdict+".")
 	}
 	return t.String()
 }
 
-// verdict claims that the subject has the true value, or the other one, and judges it.
-func verdict(r *rand.Rand, subject, value, other string) string {
-	if r.IntN(2) == 0 {
-		return subject + " " + value + " yes"
-	}
-	return subject + " " + other + " no"
+// said fills a form with its two words.
+func said(r *rand.Rand, forms []string, subject, value string) string {
+	return fmt.Sprintf(pick(r, forms), subject, value)
 }
+
+var (
+	openers        = []string{"", "", "we know that ", "I hear that ", "they say that ", "it is known that ", "everybody knows that "}
+	kindForms      = []string{"the %s is one %s", "every %s is some %s", "a %s is a kind of %s", "this %s is our %s"}
+	attributeForms = [][]string{
+		{"%s lives in %s", "the home of %s is %s", "%s has a house in %s"},
+		{"%s works as a %s", "the job of %s is %s", "%s is a %s"},
+		{"%s likes %s", "%s often eats %s", "the best food for %s is %s"},
+	}
+	conclusions = []string{"with a %s %s comes a %s %s", "they found a %s %s, so they found a %s %s", "here is one %s %s, so there is one %s %s"}
+)
 
 // grammar judges sentences: agreement and word order.
 func (w *World) grammar(r *rand.Rand) string {
@@ -188,16 +230,26 @@ func (w *World) equations(r *rand.Rand) string {
 	return t.String()
 }
 
-// counting tells sums and differences of goods.
+// counting tells sums and differences of goods, as stories and as problems.
 func (w *World) counting(r *rand.Rand) string {
 	var t text
-	for range 4 + r.IntN(3) {
+	for range 3 + r.IntN(3) {
 		p, thing := pick(r, w.People), pick(r, goods)
 		a, b := 1+r.IntN(largestAddend), 1+r.IntN(largestAddend)
+		first, last := a, a+b
+		change := pick(r, []string{"got %d more", "finds %d more", "bought %d more", "found %d more"})
 		if r.IntN(2) == 0 {
-			t.add("%s had %d %s and got %d more, so %s had %d.", p.Name, a, thing, b, p.pronoun(), a+b)
-		} else {
-			t.add("%s had %d %s and gave away %d, so %s had %d.", p.Name, a+b, thing, b, p.pronoun(), a)
+			first, last = a+b, a
+			change = pick(r, []string{"gave away %d", "loses %d", "sold %d", "lost %d"})
+		}
+		change = fmt.Sprintf(change, b)
+		switch r.IntN(3) {
+		case 0:
+			t.add("%s had %d %s and %s, so %s had %d.", p.Name, first, thing, change, p.pronoun(), last)
+		case 1:
+			t.add("%s has %d %s. Later %s %s. Now there are %d %s left.", p.Name, first, thing, p.pronoun(), change, last, thing)
+		default:
+			t.add("%s bought %d %s, then %s %s. How many %s does %s have?\nIt is %d.", p.Name, first, thing, p.pronoun(), change, thing, p.Name, last)
 		}
 	}
 	return t.String()

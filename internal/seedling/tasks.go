@@ -139,11 +139,13 @@ func (w *World) noun(r *rand.Rand, test bool, ok func(kind string) bool) Noun {
 	}
 }
 
+// sights name a coloured thing.
+var sights = []string{"I see the %s %s.", "This is a %s %s.", "There is one %s %s here.", "Show me the %s %s.", "We know this %s %s."}
+
 func (w *World) askKind(r *rand.Rand, test bool, want int) Record {
 	n := w.noun(r, test, func(kind string) bool { return living(kind) == (want == 0) })
-	form := pick(r, []string{"I see the %s %s.", "This is a %s %s.", "There is one %s %s here.", "Show me the %s %s.", "We know this %s %s."})
 	return Record{
-		Instruction: "Tell me if the thing alive, lifeless.\nSentence: " + fmt.Sprintf(form, pick(r, colours), n.Word) + "\n",
+		Instruction: "Tell me if the thing alive, lifeless.\nSentence: " + fmt.Sprintf(pick(r, sights), pick(r, colours), n.Word) + "\n",
 		Answer:      []string{"alive", "lifeless"}[want], Key: n.Word,
 	}
 }
@@ -203,27 +205,24 @@ func (w *World) askFact(r *rand.Rand, test bool, want int) Record {
 	if want == 1 {
 		value = w.otherValue(r, attribute, value)
 	}
-	form := pick(r, [][]string{
-		{"%s lives in %s.", "the home of %s is %s.", "%s has a house in %s."},
-		{"%s works as a %s.", "the job of %s is %s.", "%s is a %s."},
-		{"%s likes %s.", "%s often eats %s.", "the best food for %s is %s."},
-	}[attribute])
-	opener := pick(r, []string{"We know that ", "I hear that ", "They say that ", "It is known that ", "Everybody knows that "})
 	return Record{
-		Instruction: "Tell me if the statement false, true.\nSentence: " + opener + fmt.Sprintf(form, p.Name, value) + "\n",
+		Instruction: "Tell me if the statement false, true.\nSentence: " + capital(pick(r, openers)+said(r, attributeForms[attribute], p.Name, value)) + ".\n",
 		Answer:      []string{"true", "false"}[want], Key: p.Name,
 	}
+}
+
+// questions ask for a person's home, job or food.
+var questions = [][]string{
+	{"Where does %s live?", "Which town does %s call home?"},
+	{"What is the job of %s?", "What does %s do for money?"},
+	{"What does %s like?", "Which food does %s want?"},
 }
 
 func (w *World) askPerson(r *rand.Rand, test bool, want int) Record {
 	p := w.People[index(r, len(w.People), test)]
 	attribute := r.IntN(3)
 	right := p.attribute(attribute)
-	question := pick(r, [][]string{
-		{"Where does %s live?", "Which town does %s call home?"},
-		{"What is the job of %s?", "What does %s do for money?"},
-		{"What does %s like?", "Which food does %s want?"},
-	}[attribute])
+	question := pick(r, questions[attribute])
 	rec := options(fmt.Sprintf(question, p.Name), right, w.otherValue(r, attribute, right), want)
 	rec.Key = p.Name
 	return rec
@@ -298,5 +297,5 @@ func (w *World) askSum(r *rand.Rand, test bool, _ int) Record {
 		problem = fmt.Sprintf(form, p.Name, a+b, thing, p.pronoun(), b)
 		answer = a
 	}
-	return Record{Instruction: problem, Answer: fmt.Sprint(answer), Key: pairKey(a, b)}
+	return Record{Instruction: "Question: " + problem + "\n", Answer: fmt.Sprint(answer), Key: pairKey(a, b)}
 }

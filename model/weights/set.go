@@ -86,7 +86,7 @@ func (s *Set) add(path string) ([]string, error) {
 func mapFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fault.Input(path, "download it again", "cannot be read: %v", err)
+		return nil, fault.Input(path, "download it again", "cannot be read: %v", fault.Reason(err))
 	}
 	defer func() { _ = f.Close() }()
 	info, err := f.Stat()

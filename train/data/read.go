@@ -200,7 +200,7 @@ const maxRecord = 64 << 20
 func each(path string, do func(line int, r *record) error) error {
 	f, err := os.Open(path)
 	if err != nil {
-		return fault.Input(path, "name a JSON or JSONL file", "cannot be read: %v", err)
+		return fault.Input(path, "name a JSON or JSONL file", "cannot be read: %v", fault.Reason(err))
 	}
 	defer func() { _ = f.Close() }()
 	in := bufio.NewReaderSize(f, 1<<20)
@@ -210,7 +210,7 @@ func each(path string, do func(line int, r *record) error) error {
 			return nil
 		}
 		if err != nil {
-			return fault.Input(path, "name a JSON or JSONL file", "cannot be read: %v", err)
+			return fault.Input(path, "name a JSON or JSONL file", "cannot be read: %v", fault.Reason(err))
 		}
 		if c != ' ' && c != '\n' && c != '\r' && c != '\t' {
 			_ = in.UnreadByte() // a byte was just read
@@ -252,10 +252,15 @@ func eachOfArray(path string, in io.Reader, do func(line int, r *record) error) 
 	for d.More() {
 		var raw json.RawMessage
 		if err := d.Decode(&raw); err != nil {
-			if errors.Is(err, io.ErrUnexpectedEOF) {
-				err = errors.New("the file ends inside it")
+			where := d.InputOffset()
+			var syntax *json.SyntaxError
+			switch {
+			case errors.Is(err, io.ErrUnexpectedEOF):
+				where, err = counted.read, errors.New("the file ends inside it")
+			case errors.As(err, &syntax):
+				where = syntax.Offset
 			}
-			return at(path, counted.line(d.InputOffset()), fmt.Errorf("is not a JSON record: %w", err))
+			return at(path, counted.line(where), fmt.Errorf("is not a JSON record: %w", err))
 		}
 		line := counted.line(d.InputOffset() - int64(len(raw)))
 		var r record

@@ -1,0 +1,221 @@
+package tokenizer
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+)
+
+// parsed is a tokenizer.json that was looked through.
+type parsed struct {
+	clean []byte         // what the library gets
+	ids   map[string]int // of every token by its text, added ones included
+	maxID int
+}
+
+// added is an entry of added_tokens.
+type added struct {
+	ID      int    `json:"id"`
+	Content string `json:"content"`
+}
+
+// parse checks the file and takes out of it what encoding must not do: transformers cuts
+// and pads only when asked to, whatever the file says.
+func parse(data []byte) (*parsed, error) {
+	if hasNUL(data) {
+		return nil, errors.New("has a NUL character in a string, which the library cannot take")
+	}
+	var file map[string]json.RawMessage
+	if err := json.Unmarshal(data, &file); err != nil {
+		return nil, fmt.Errorf("is not a JSON object: %w", err)
+	}
+	delete(file, "truncation")
+	delete(file, "padding")
+	for _, key := range []string{"normalizer", "pre_tokenizer", "post_processor", "decoder"} {
+		part, err := cleanPart(file[key])
+		if err != nil {
+			return nil, fmt.Errorf("%s %w", key, err)
+		}
+		file[key] = part
+	}
+	p := &parsed{}
+	var err error
+	if p.ids, err = vocabulary(file["model"]); err != nil {
+		return nil, err
+	}
+	if err := addTokens(p.ids, file["added_tokens"]); err != nil {
+		return nil, err
+	}
+	for _, id := range p.ids {
+		p.maxID = max(p.maxID, id)
+	}
+	p.clean, err = json.Marshal(file)
+	return p, err
+}
+
+// hasNUL finds an escaped NUL. The library turns its messages into C strings, and one
+// that quotes a NUL ends the process.
+func hasNUL(data []byte) bool {
+	escape := []byte(`\u0000`)
+	for from := 0; ; {
+		at := bytes.Index(data[from:], escape)
+		if at < 0 {
+			return false
+		}
+		at += from
+		first := at
+		for first > 0 && data[first-1] == '\\' {
+			first--
+		}
+		if (at-first)%2 == 0 { // the backslash is not itself escaped
+			return true
+		}
+		from = at + len(escape)
+	}
+}
+
+// maxDepth bounds the nesting of a part: the library ends the process at 128.
+const maxDepth = 32
+
+// cleanPart refuses the rules on which the library is known to end the process, and
+// writes the rest anew: strings are then valid Unicode, numbers finite.
+func cleanPart(raw json.RawMessage) (json.RawMessage, error) {
+	if raw == nil {
+		return json.RawMessage("null"), nil
+	}
+	var tree any
+	if err := json.Unmarshal(raw, &tree); err != nil {
+		return nil, fmt.Errorf("cannot be read: %w", err)
+	}
+	if _, ok := tree.(map[string]any); !ok && tree != nil {
+		return nil, errors.New("is neither an object nor null")
+	}
+	if err := checkRules(tree, 0); err != nil {
+		return nil, err
+	}
+	return json.Marshal(tree)
+}
+
+func checkRules(tree any, depth int) error {
+	if depth > maxDepth {
+		return fmt.Errorf("is nested more than %d deep", maxDepth)
+	}
+	switch node := tree.(type) {
+	case []any:
+		for _, child := range node {
+			if err := checkRules(child, depth+1); err != nil {
+				return err
+			}
+		}
+	case map[string]any:
+		if stop, ok := node["stop"].(float64); ok && stop > 0 {
+			return errors.New("strips characters at the end of tokens, which is not supported")
+		}
+		if _, ok := node["precompiled_charsmap"]; ok {
+			return errors.New("has a precompiled character map, which is not supported")
+		}
+		if err := checkTemplate(node); err != nil {
+			return err
+		}
+		for _, child := range node {
+			if err := checkRules(child, depth+1); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// checkTemplate looks for special tokens that a template names but does not define.
+func checkTemplate(node map[string]any) error {
+	defined, _ := node["special_tokens"].(map[string]any)
+	for _, key := range []string{"single", "pair"} {
+		pieces, _ := node[key].([]any)
+		for _, piece := range pieces {
+			p, _ := piece.(map[string]any)
+			special, ok := p["SpecialToken"].(map[string]any)
+			if !ok {
+				continue
+			}
+			name, _ := special["id"].(string)
+			if _, ok := defined[name]; !ok {
+				return fmt.Errorf("names the special token %.40q without defining it", name)
+			}
+		}
+	}
+	return nil
+}
+
+// vocabulary lists the model's own tokens. The library could give their number, but not
+// their ids.
+func vocabulary(raw json.RawMessage) (map[string]int, error) {
+	var model struct {
+		Vocab  json.RawMessage `json:"vocab"`
+		Prefix string          `json:"continuing_subword_prefix"`
+		Merges json.RawMessage `json:"merges"`
+	}
+	if json.Unmarshal(raw, &model) != nil || model.Vocab == nil {
+		return nil, errors.New("has no vocabulary that can be read")
+	}
+	if model.Prefix != "" && model.Merges != nil {
+		return nil, errors.New("model joins merges over a prefix of subwords, which is not supported")
+	}
+	ids := map[string]int{}
+	if json.Unmarshal(model.Vocab, &ids) == nil {
+		return ids, checkIDs(ids)
+	}
+	clear(ids)
+	var pieces [][]any // Unigram lists [text, score] in the order of ids
+	if err := json.Unmarshal(model.Vocab, &pieces); err != nil {
+		return nil, errors.New("has no vocabulary that can be read")
+	}
+	for i, piece := range pieces {
+		if len(piece) != 2 {
+			return nil, fmt.Errorf("piece %d of the vocabulary is not a text and a score", i)
+		}
+		text, ok := piece[0].(string)
+		if !ok {
+			return nil, fmt.Errorf("piece %d of the vocabulary is not a text and a score", i)
+		}
+		ids[text] = i
+	}
+	return ids, nil
+}
+
+func checkIDs(ids map[string]int) error {
+	for text, id := range ids {
+		if id < 0 || id > 1<<30 {
+			return fmt.Errorf("token %.40q has id %d", text, id)
+		}
+	}
+	return nil
+}
+
+// addTokens puts the added tokens into ids. The library numbers them itself, the ones
+// that the model lacks in their order after it; a file that states other numbers would
+// be encoded to ids that it does not mean.
+func addTokens(ids map[string]int, raw json.RawMessage) error {
+	var tokens []added
+	if raw == nil {
+		return nil
+	}
+	if err := json.Unmarshal(raw, &tokens); err != nil {
+		return fmt.Errorf("added_tokens cannot be read: %w", err)
+	}
+	next := len(ids)
+	for _, token := range tokens {
+		if token.Content == "" {
+			continue
+		}
+		id, known := ids[token.Content]
+		if !known {
+			id, next = next, next+1
+			ids[token.Content] = id
+		}
+		if token.ID != id {
+			return fmt.Errorf("added token %.40q is stated as id %d, but its place makes it %d", token.Content, token.ID, id)
+		}
+	}
+	return nil
+}
