@@ -19,7 +19,7 @@ import (
 
 func main() {
 	out := flag.String("out", "runs/seedling", "directory to write")
-	steps := flag.Int("steps", 6500, "optimiser steps of the pretraining")
+	steps := flag.Int("steps", 6000, "optimiser steps of the pretraining")
 	flag.Parse()
 	if err := write(*out, *steps); err != nil {
 		fmt.Fprintln(os.Stderr, "seedling:", err)
