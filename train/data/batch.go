@@ -56,8 +56,10 @@ func NewBatcher(samples []Sample, p Plan) (*Batcher, error) {
 	if p.Batch < 1 || p.Micro < 1 || p.Batch%p.Micro != 0 {
 		return nil, fault.Input("training.batch", "make batch a multiple of micro_batch, both 1 or more", "batch is %d, micro_batch %d", p.Batch, p.Micro)
 	}
-	b := &Batcher{samples: samples, plan: p, epoch: -1}
-	return b, nil
+	if len(samples) == 0 {
+		return nil, fault.Input("data.train", "give at least one sample", "has no sample")
+	}
+	return &Batcher{samples: samples, plan: p, epoch: -1}, nil
 }
 
 // StepsPerEpoch is the number of steps in which every sample comes once.

@@ -1,13 +1,8 @@
 package data
 
 import (
-	"bufio"
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"slices"
 
 	"alphalora/internal/alpaca"
@@ -24,7 +19,7 @@ type Encoder interface {
 type Options struct {
 	Encoder       Encoder // nil where all records are tokenised
 	Vocabulary    int     // ids must lie below it
-	Cutoff        int     // most tokens of a sample; longer ones are cut at the right
+	Cutoff        int     // most tokens of a sample; longer ones are cut at the right; 0 for no limit
 	TrainOnInputs bool    // learn the prompt too
 }
 
@@ -35,24 +30,14 @@ type Sample struct {
 
 // Report says what reading did to the samples.
 type Report struct {
-	Samples int
-	Cut     int // longer than the cut-off
+	Samples int // records read
+	Cut     int // of those, longer than the cut-off
 	Dropped int // of those, without any target left
 }
 
-// record is one element of a training file, in any of its forms.
-type record struct {
-	Instruction *string         `json:"instruction"`
-	Input       string          `json:"input"`
-	Output      *string         `json:"output"`
-	Messages    json.RawMessage `json:"messages"`
-	InputIDs    []int32         `json:"input_ids"`
-	Labels      []int32         `json:"labels"`
-}
-
 // Read reads the samples of files in their order: JSON arrays or JSONL of
-// {instruction, input, output}, or of tokenised {input_ids, labels}. The first bad record
-// is an error that names its file and line.
+// {instruction, input, output}, or of tokenised {input_ids, labels}. Other keys of a
+// record are left alone. The first bad record is an error that names its file and line.
 func Read(paths []string, o Options) (samples []Sample, report Report, err error) {
 	for _, path := range paths {
 		before := report.Samples
@@ -64,7 +49,7 @@ func Read(paths []string, o Options) (samples []Sample, report Report, err error
 			report.Samples++
 			if s.cut(o.Cutoff) {
 				report.Cut++
-				if !s.learns() {
+				if s.targets() == 0 {
 					report.Dropped++
 					return nil
 				}
@@ -112,14 +97,17 @@ func (o Options) sample(r *record) (Sample, error) {
 	return o.Text(alpaca.Prompt(*r.Instruction, r.Input), *r.Output)
 }
 
-// Text makes the sample of a prompt and its answer: the whole text is encoded at once and
-// ended by the end token; the mask covers as many tokens as the prompt alone has.
+// Text makes the sample of a prompt and its answer, as the released code does: the whole
+// text is encoded at once and ended by the end token, and the mask covers as many tokens
+// as the prompt alone has. Where the last token of the prompt and the first of the answer
+// melt into one, that one is masked too.
 func (o Options) Text(prompt, answer string) (Sample, error) {
 	ids, err := o.Encoder.Encode(prompt+answer, true)
 	if err != nil {
 		return Sample{}, err
 	}
-	if end, ok := o.Encoder.EOS(); ok && (len(ids) == 0 || ids[len(ids)-1] != end) {
+	end, ends := o.Encoder.EOS()
+	if ends && (len(ids) == 0 || ids[len(ids)-1] != end) {
 		ids = append(ids, end)
 	}
 	s := Sample{IDs: ids}
@@ -130,7 +118,10 @@ func (o Options) Text(prompt, answer string) (Sample, error) {
 	if err != nil {
 		return Sample{}, err
 	}
-	s.Labels = append([]int32(nil), ids...)
+	if n := len(head); ends && n > 0 && head[n-1] == end {
+		head = head[:n-1] // the tokenizer ends every text; the prompt is not at its end yet
+	}
+	s.Labels = slices.Clone(ids)
 	for i := range min(len(head), len(ids)) {
 		s.Labels[i] = Ignored
 	}
@@ -145,22 +136,23 @@ func (o Options) tokenised(r *record) (Sample, error) {
 	if s.Labels != nil && len(s.Labels) != len(s.IDs) {
 		return s, fmt.Errorf("has %d input_ids but %d labels", len(s.IDs), len(s.Labels))
 	}
-	for i, l := range s.Labels {
-		if l != Ignored && (l < 0 || int(l) >= o.Vocabulary) {
-			return s, fmt.Errorf("label %d at %d is neither -100 nor below the vocabulary's %d", l, i, o.Vocabulary)
-		}
-	}
-	if !s.learns() {
-		return s, errors.New("has no label but -100: nothing to learn")
-	}
 	return s, o.check(s)
 }
 
+// check holds ids and labels against the vocabulary.
 func (o Options) check(s Sample) error {
 	for i, id := range s.IDs {
 		if id < 0 || int(id) >= o.Vocabulary {
 			return fmt.Errorf("token %d at %d is not below the vocabulary's %d", id, i, o.Vocabulary)
 		}
+	}
+	for i, l := range s.Labels {
+		if l != Ignored && (l < 0 || int(l) >= o.Vocabulary) {
+			return fmt.Errorf("label %d at %d is neither -100 nor below the vocabulary's %d", l, i, o.Vocabulary)
+		}
+	}
+	if s.targets() == 0 {
+		return errors.New("has no token to learn after the first")
 	}
 	return nil
 }
@@ -170,16 +162,14 @@ func (s *Sample) cut(limit int) bool {
 	if limit <= 0 || len(s.IDs) <= limit {
 		return false
 	}
-	s.IDs = s.IDs[:limit]
+	s.IDs = slices.Clone(s.IDs[:limit]) // what is cut off must not stay in memory
 	if s.Labels != nil {
-		s.Labels = s.Labels[:limit]
+		s.Labels = slices.Clone(s.Labels[:limit])
 	}
 	return true
 }
 
-// learns tells whether a token after the first carries loss.
-func (s *Sample) learns() bool { return s.targets() > 0 }
-
+// targets is how many tokens after the first carry loss.
 func (s *Sample) targets() int {
 	if s.Labels == nil {
 		return max(0, len(s.IDs)-1)
@@ -191,112 +181,4 @@ func (s *Sample) targets() int {
 		}
 	}
 	return n
-}
-
-// maxRecord bounds one line of a JSONL file.
-const maxRecord = 64 << 20
-
-// each calls do with every record of a file and the line on which it begins.
-func each(path string, do func(line int, r *record) error) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return fault.Input(path, "name a JSON or JSONL file", "cannot be read: %v", fault.Reason(err))
-	}
-	defer func() { _ = f.Close() }()
-	in := bufio.NewReaderSize(f, 1<<20)
-	for {
-		c, err := in.ReadByte()
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return fault.Input(path, "name a JSON or JSONL file", "cannot be read: %v", fault.Reason(err))
-		}
-		if c != ' ' && c != '\n' && c != '\r' && c != '\t' {
-			_ = in.UnreadByte() // a byte was just read
-			if c == '[' {
-				return eachOfArray(path, in, do)
-			}
-			return eachLine(path, in, do)
-		}
-	}
-}
-
-func eachLine(path string, in io.Reader, do func(line int, r *record) error) error {
-	lines := bufio.NewScanner(in)
-	lines.Buffer(make([]byte, 1<<20), maxRecord)
-	for n := 1; lines.Scan(); n++ {
-		if len(bytes.TrimSpace(lines.Bytes())) == 0 {
-			continue
-		}
-		var r record
-		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
-			return at(path, n, fmt.Errorf("is not a JSON record: %w", err))
-		}
-		if err := do(n, &r); err != nil {
-			return err
-		}
-	}
-	if err := lines.Err(); err != nil {
-		return fault.Input(path, fmt.Sprintf("keep each line below %d MiB", maxRecord>>20), "%v", err)
-	}
-	return nil
-}
-
-func eachOfArray(path string, in io.Reader, do func(line int, r *record) error) error {
-	counted := &lineCounter{in: in}
-	d := json.NewDecoder(counted)
-	if _, err := d.Token(); err != nil {
-		return at(path, 1, err)
-	}
-	for d.More() {
-		var raw json.RawMessage
-		if err := d.Decode(&raw); err != nil {
-			where := d.InputOffset()
-			var syntax *json.SyntaxError
-			switch {
-			case errors.Is(err, io.ErrUnexpectedEOF):
-				where, err = counted.read, errors.New("the file ends inside it")
-			case errors.As(err, &syntax):
-				where = syntax.Offset
-			}
-			return at(path, counted.line(where), fmt.Errorf("is not a JSON record: %w", err))
-		}
-		line := counted.line(d.InputOffset() - int64(len(raw)))
-		var r record
-		if err := json.Unmarshal(raw, &r); err != nil {
-			return at(path, line, fmt.Errorf("is not a JSON record: %w", err))
-		}
-		if err := do(line, &r); err != nil {
-			return err
-		}
-	}
-	if _, err := d.Token(); err != nil {
-		return at(path, counted.line(d.InputOffset()), errors.New("the file ends before the array does"))
-	}
-	return nil
-}
-
-// lineCounter remembers where the lines of what was read end.
-type lineCounter struct {
-	in   io.Reader
-	read int64
-	ends []int64
-}
-
-func (c *lineCounter) Read(p []byte) (int, error) {
-	n, err := c.in.Read(p)
-	for i, b := range p[:n] {
-		if b == '\n' {
-			c.ends = append(c.ends, c.read+int64(i))
-		}
-	}
-	c.read += int64(n)
-	return n, err
-}
-
-// line is the number, from 1, of the line that holds the byte at an offset.
-func (c *lineCounter) line(offset int64) int {
-	before, _ := slices.BinarySearch(c.ends, offset)
-	return before + 1
 }
