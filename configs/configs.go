@@ -32,9 +32,9 @@ type Run struct {
 // Adapter says what is trained.
 type Adapter struct {
 	Kind    string   `yaml:"kind"`    // moe-lora, lora or full; default moe-lora
-	R       int      `yaml:"r"`       // rank of each expert; default 8
-	Alpha   float64  `yaml:"alpha"`   // additions are scaled by alpha/r; default 16
-	Dropout float64  `yaml:"dropout"` // probability in [0, 1) that an expert's input is dropped; default 0.05
+	R       int      `yaml:"r"`       // rank of each expert, 1 or more; default 8
+	Alpha   float64  `yaml:"alpha"`   // additions are scaled by alpha/r, above 0; default 16
+	Dropout float64  `yaml:"dropout"` // probability in [0, 1) that an expert's input is dropped, 0 for none; default 0.05
 	Targets []string `yaml:"targets"` // projections with experts; default all seven
 	Balance float64  `yaml:"balance"` // coefficient of the routing loss; default 0, none
 	From    string   `yaml:"from"`    // adapter directory to start from; default none: fresh experts
@@ -43,7 +43,7 @@ type Adapter struct {
 // Allocation says how many experts each layer has. It is not used with kind lora or full.
 type Allocation struct {
 	Strategy  string  `yaml:"strategy"`  // alphalora, uniform, mola-A-B-... or manual; default alphalora
-	Experts   int     `yaml:"experts"`   // of all layers together; default 160
+	Experts   int     `yaml:"experts"`   // of all layers together, 1 or more; default 160
 	Beta      float64 `yaml:"beta"`      // how strongly values count, 0 not at all; default 2.5
 	Estimator string  `yaml:"estimator"` // of alpha; default hill
 	Metric    string  `yaml:"metric"`    // what layers are compared by; default alpha
@@ -57,7 +57,7 @@ type Data struct {
 	Train         []string `yaml:"train"`           // JSON or JSONL files; required
 	Validation    []string `yaml:"validation"`      // must be empty for now
 	Template      string   `yaml:"template"`        // alpaca
-	Cutoff        int      `yaml:"cutoff"`          // most tokens of a sample; default 256
+	Cutoff        int      `yaml:"cutoff"`          // most tokens of a sample, 2 or more; default 256
 	TrainOnInputs bool     `yaml:"train_on_inputs"` // learn the prompt too; default true
 	GroupByLength bool     `yaml:"group_by_length"` // like lengths together; default true
 	Shuffle       bool     `yaml:"shuffle"`         // a new order each epoch; default true
@@ -66,22 +66,22 @@ type Data struct {
 
 // Training says how.
 type Training struct {
-	Epochs                int        `yaml:"epochs"`                 // passes over the data; default 20; steps goes before it
+	Epochs                int        `yaml:"epochs"`                 // passes over the data; default 20; steps, above 0, goes before it
 	Steps                 int        `yaml:"steps"`                  // optimiser steps; default 0: as epochs say
-	Batch                 int        `yaml:"batch"`                  // samples of a step; default 128
+	Batch                 int        `yaml:"batch"`                  // samples of a step, 1 or more; default 128
 	MicroBatch            int        `yaml:"micro_batch"`            // rows that run together; divides batch; default 8
-	LearningRate          float64    `yaml:"learning_rate"`          // peak; default 3e-4
+	LearningRate          float64    `yaml:"learning_rate"`          // peak, above 0; default 3e-4
 	Schedule              string     `yaml:"schedule"`               // linear or constant; default linear
-	WarmupSteps           int        `yaml:"warmup_steps"`           // of linear growth from 0; default 100
-	WeightDecay           float64    `yaml:"weight_decay"`           // of matrices; default 0
+	WarmupSteps           int        `yaml:"warmup_steps"`           // of linear growth from 0, 0 for none; default 100
+	WeightDecay           float64    `yaml:"weight_decay"`           // of matrices; default 0, none
 	MaxGradNorm           float64    `yaml:"max_grad_norm"`          // limit of the global norm, 0 for none; default 1
 	Betas                 [2]float64 `yaml:"betas"`                  // of AdamW; default 0.9, 0.999
 	Epsilon               float64    `yaml:"epsilon"`                // of AdamW; default 1e-8
-	Seed                  int64      `yaml:"seed"`                   // of weights, order and dropout; default 42
+	Seed                  int64      `yaml:"seed"`                   // of weights, order and dropout, any number; default 42
 	DType                 string     `yaml:"dtype"`                  // of the base: float32 or bfloat16; default bfloat16
 	GradientCheckpointing bool       `yaml:"gradient_checkpointing"` // recompute layers to save memory; default true
 	CheckpointEvery       int        `yaml:"checkpoint_every"`       // steps between checkpoints, 0 for none; default 200
-	KeepCheckpoints       int        `yaml:"keep_checkpoints"`       // the newest that stay; default 3
+	KeepCheckpoints       int        `yaml:"keep_checkpoints"`       // the newest that stay, 1 or more; default 3
 }
 
 // Defaults is the run that an empty file describes.

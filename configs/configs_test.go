@@ -3,11 +3,14 @@ package configs
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"alphalora/internal/fault"
+	"alphalora/internal/testkit"
 )
 
 const least = "model: m\noutput: o\ndata: {train: [a.json]}\n"
@@ -30,6 +33,7 @@ func TestWhatIsWrittenReadsTheSame(t *testing.T) {
 		"model: m\noutput: o\ninit: random\nadapter: {kind: full}\ndata: {train: [a, b]}",
 		least + "adapter: {from: other, kind: moe-lora}",
 		least + "adapter: {kind: lora}",
+		"model: '*x'\noutput: '&y'\ndata: {train: ['0x10', '010', '---', 'null', 'a: b', '3', '<<', '#', '\\']}",
 	} {
 		run, err := Parse("x.yaml", []byte(text), nil)
 		require.NoError(t, err, text)
@@ -40,6 +44,8 @@ func TestWhatIsWrittenReadsTheSame(t *testing.T) {
 		second, err := again.YAML()
 		require.NoError(t, err)
 		require.Equal(t, string(written), string(second))
+		require.Equal(t, run.Data.Train, again.Data.Train)
+		require.Equal(t, run.Model, again.Model)
 	}
 }
 
@@ -63,13 +69,13 @@ func TestWrongConfigurations(t *testing.T) {
 		least + "training: {learning_rate: fast}":                  "training.learning_rate is fast: a number is needed",
 		least + "training: {learning_rate: .nan}":                  "training.learning_rate is NaN: a number above 0 is needed",
 		least + "training: {gradient_checkpointing: 1}":            "training.gradient_checkpointing is 1: true or false is needed",
-		least + "training: {betas: [0.9]}":                         "training.betas is [0.9]: a list of two numbers is needed",
+		least + "training: {betas: [0.9]}":                         "training.betas is [0.9]: a list of 2 numbers is needed",
 		least + "training: {batch: 6, micro_batch: 4}":             "training.micro_batch is 4: a divisor of batch 6 is needed",
 		least + "training: {micro_batch: 0}":                       "training.micro_batch is 0",
 		least + "training: {epochs: 0}":                            "both 0: nothing to do",
 		least + "training: {steps: 5, warmup_steps: 6}":            "training.warmup_steps is 6: at most steps, 5, is needed",
 		least + "training: {dtype: float8}":                        `training.dtype is "float8"`,
-		least + "training:":                                        "training is <nil>: keys of its own are needed",
+		least + "training:":                                        "training is empty: keys of its own are needed",
 		"output: o\ndata: {train: [a]}":                            "model is missing",
 		"model: m\noutput: o":                                      "data.train is empty",
 		least + "init: random":                                     "only adapter.kind full",
@@ -95,7 +101,9 @@ func TestWrongConfigurations(t *testing.T) {
 		require.NotContains(t, err.Error(), "\n")
 	}
 	_, err := Parse("x.yaml", []byte(least+"trainig: {}\nadapter: {r: 0, dropout: 2}"), nil)
-	require.ErrorContains(t, err, "trainig")
+	for _, part := range []string{"trainig", "adapter.r is 0", "adapter.dropout is 2"} {
+		require.ErrorContains(t, err, part, "what cannot be decoded does not hide the rest")
+	}
 	_, err = Parse("x.yaml", []byte(least+"adapter: {r: 0, dropout: 2}"), []string{"training.batch=0"})
 	for _, part := range []string{"adapter.r is 0", "adapter.dropout is 2", "training.batch is 0"} {
 		require.ErrorContains(t, err, part, "all errors come at once")
@@ -113,7 +121,89 @@ func TestRead(t *testing.T) {
 	path := filepath.Join(dir, "big.yaml")
 	require.NoError(t, os.WriteFile(path, make([]byte, maxBytes+1), 0o644))
 	_, err = Read(path, nil)
-	require.ErrorContains(t, err, "more than")
+	require.EqualError(t, err, path+": has more than the 16384 bytes allowed (is this a configuration?)")
+	_, err = Read("/dev/zero", nil)
+	require.ErrorContains(t, err, "has more than")
+}
+
+func TestEverythingWrongComesAtOnce(t *testing.T) {
+	_, err := Parse("x.yaml", []byte("modle: m\noutput: 5\ntraining: {batch: many, epochs: -1}\nlearning_rate: 1"), []string{"adapter.r=0", "data.packing=true", "junk"})
+	require.EqualError(t, err, "x.yaml: --set junk: write key=value; "+
+		"learning_rate: no such key, there are model, output, init, adapter, allocation, data, training; "+
+		"modle: no such key, did you mean model?; output is 5: text is needed; training.batch is many: a whole number is needed; "+
+		"adapter.r is 0: 1 or more is needed; data.train is empty: at least one file is needed; data.packing is true: not supported yet; "+
+		"training.epochs is -1: 0 or more is needed; training.steps and training.epochs are both 0: nothing to do (mend these keys)")
+}
+
+// A value that cannot be read is not judged a second time by its default.
+func TestRulesLeaveUndecodedKeysAlone(t *testing.T) {
+	_, err := Parse("x.yaml", []byte(least+"training: {batch: many, micro_batch: 3}"), nil)
+	require.EqualError(t, err, "x.yaml: training.batch is many: a whole number is needed (mend these keys)")
+}
+
+// What YAML or its library would bend into something else is refused.
+func TestNothingIsBent(t *testing.T) {
+	for text, why := range map[string]string{
+		"---\n" + least + "---\ninit: random":                                "line 5 has \"---\": one document is the whole configuration",
+		least + "training: {batch: 010}":                                     `line 4 has "010": whole numbers are written in decimal`,
+		least + "training: {batch: 0x10}":                                    "whole numbers are written in decimal",
+		least + "training: {seed: &s 1, batch: *s}":                          "references have no place here",
+		least + "<<: {init: random}":                                         "references have no place here",
+		least + "allocation: {strategy: manual, per_layer: [1.5]}":           "allocation.per_layer is [1.5]: a list, each a whole number, is needed",
+		least + "allocation: {strategy: manual, per_layer: ['3']}":           "allocation.per_layer is [3]: a list, each a whole number, is needed",
+		least + "adapter: {targets: [1]}":                                    "adapter.targets is [1]: a list, each text, is needed",
+		least + "adapter: {r: '8'}":                                          "adapter.r is 8: a whole number is needed",
+		least + "training: {betas: [0.9, x]}":                                "training.betas is [0.9 x]: a list of 2 numbers, each a number, is needed",
+		least + "training: {seed: 18446744073709551615}":                     "training.seed is 18446744073709551615: a whole number is needed",
+		least + "training: {learning_rate: 1e999}":                           "training.learning_rate is 1e999: a number is needed",
+		least + "training: {learning_rate: inf}":                             "training.learning_rate is +Inf: a number above 0 is needed",
+		"model: " + strings.Repeat("[", 50) + strings.Repeat("]", 50) + "\n": "...: text is needed",
+	} {
+		_, err := Parse("x.yaml", []byte(text), nil)
+		require.ErrorContains(t, err, why, text)
+	}
+	run, err := Parse("x.yaml", []byte("# a comment\n---\n"+least+"training: {learning_rate: 1e-4, betas: [9e-1, 0], seed: -1}"), []string{"adapter.from="})
+	require.NoError(t, err)
+	require.Equal(t, 1e-4, run.Training.LearningRate)
+	require.Equal(t, [2]float64{0.9, 0}, run.Training.Betas)
+	require.EqualValues(t, -1, run.Training.Seed)
+	_, err = Parse("x.yaml", []byte(least), []string{"data.cutoff=0x20"})
+	require.ErrorContains(t, err, "--set data.cutoff=0x20: the value is not plain YAML")
+}
+
+// The YAML library's time grows with the square of what is nested.
+func TestNestedTextEndsSoon(t *testing.T) {
+	begun := time.Now()
+	for _, open := range []string{"[", "{a: ", "- ", "? ", "a:\n "} {
+		_, err := Parse("x.yaml", []byte(strings.Repeat(open, maxBytes/len(open))), nil)
+		require.Equal(t, fault.StatusBad, fault.ExitStatus(err), open)
+	}
+	require.Less(t, time.Since(begun), time.Minute, "minutes where the size is not bounded")
+}
+
+func TestNearestKeys(t *testing.T) {
+	names := []string{"warmup_steps", "steps", "batch", "micro_batch"}
+	for key, want := range map[string]string{"warmup": "warmup_steps", "step": "steps", "bacth": "batch", "microbatch": "micro_batch", "lr": "", "x": "", "checkpoint": ""} {
+		meant, hint := nearest(key, names)
+		require.Equal(t, want, meant, key)
+		require.NotEmpty(t, hint)
+	}
+}
+
+// The document of the command line is a configuration, and its values are the defaults.
+func TestDocumentedConfiguration(t *testing.T) {
+	content, err := os.ReadFile(testkit.Shared(t, "cli.md"))
+	require.NoError(t, err)
+	_, rest, found := strings.Cut(string(content), "```yaml\n")
+	require.True(t, found)
+	text, _, found := strings.Cut(rest, "```")
+	require.True(t, found)
+	run, err := Parse("cli.md", []byte(text), nil)
+	require.NoError(t, err)
+	want := Defaults()
+	want.Model, want.Output, want.Data.Train = run.Model, run.Output, []string{"train.json"}
+	want.Allocation.PerLayer, want.Data.Validation = []int{}, []string{}
+	require.Equal(t, want, run)
 }
 
 func FuzzParse(f *testing.F) {

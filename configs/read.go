@@ -78,20 +78,21 @@ func plain(content []byte) error {
 	for _, t := range lexer.Tokenize(string(content)) {
 		refuse := ""
 		switch t.Type {
+		case token.CommentType, token.DirectiveType:
+			continue
 		case token.DocumentHeaderType, token.DocumentEndType:
 			if begun {
 				refuse = "one document is the whole configuration"
 			}
-			continue
 		case token.AnchorType, token.AliasType, token.MergeKeyType:
 			refuse = "references have no place here"
 		case token.OctetIntegerType, token.HexIntegerType, token.BinaryIntegerType:
 			refuse = "whole numbers are written in decimal"
 		}
-		begun = true
 		if refuse != "" {
 			return fmt.Errorf("line %d has %q: %s", t.Position.Line, t.Value, refuse)
 		}
+		begun = true
 	}
 	return nil
 }

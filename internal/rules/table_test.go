@@ -61,6 +61,7 @@ var rooms = []room{
 	{"internal/testkit", []string{anything}, "the kit makes tiny models and tokenizers for every test"},
 	{"internal/rules", nil, "the rules stand outside of what they judge"},
 	{"scripts/plugin", []string{"internal/engine"}, "the set-up checks a plugin as the program will open it"},
+	{"scripts/seedling", []string{"configs", "internal/seedling", "internal/atomicfile", "model/tokenizer"}, "the small model is pretrained from a corpus, a tokenizer and a configuration"},
 	{"scripts/testsum", nil, "counting tests needs nothing of the project"},
 }
 
