@@ -39,7 +39,7 @@ Benchmarks: ` + strings.Join(names, ", "),
 		Args:    cobra.NoArgs,
 		Example: "  alphalora eval --model models/mistral-7b --adapter runs/csqa/adapter --benchmark commonsenseqa --data benchmarks",
 	}
-	e := &evaluating{subject: addSubject(cmd)}
+	e := &evaluating{subject: addSubject(cmd, "top-k")}
 	jsonPath := addJSON(cmd)
 	f := cmd.Flags()
 	f.StringSliceVar(&e.benchmarks, "benchmark", nil, "names of benchmarks (required)")

@@ -33,7 +33,7 @@ limit. --prompts reads one JSON object {"prompt": "..."} or one JSON string a li
 		Args:    cobra.NoArgs,
 		Example: `  alphalora generate --model models/mistral-7b --prompt "Once upon a time" --max-new-tokens 40`,
 	}
-	s := addSubject(cmd)
+	s := addSubject(cmd, "adapter-top-k")
 	jsonPath := addJSON(cmd)
 	f := cmd.Flags()
 	prompt := f.String("prompt", "", "one prompt")

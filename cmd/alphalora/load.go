@@ -21,13 +21,14 @@ type subject struct {
 	topK, batch           int
 }
 
-// addSubject gives cmd the flags of a subject.
-func addSubject(cmd *cobra.Command) *subject {
+// addSubject gives cmd the flags of a subject; topK names the one for the adapter's
+// experts, since generate has another top-k.
+func addSubject(cmd *cobra.Command, topK string) *subject {
 	s := &subject{}
 	f := cmd.Flags()
 	f.StringVar(&s.model, "model", "", "`DIR` of the model in Hugging Face layout (required)")
 	f.StringVar(&s.adapter, "adapter", "", "`DIR` of an adapter (default: the base model alone)")
-	f.IntVar(&s.topK, "adapter-top-k", 0, "experts a token uses, over what the adapter states (0: as it states; an adapter that states none: 2)")
+	f.IntVar(&s.topK, topK, 0, "experts a token uses, over what the adapter states (0: as it states; an adapter that states none: 2)")
 	f.StringVar(&s.dtype, "dtype", "float32", "number format of the weights: float32, bfloat16 or float16")
 	f.IntVar(&s.batch, "batch", 8, "rows that run together")
 	return s

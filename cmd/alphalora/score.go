@@ -37,7 +37,7 @@ special tokens.`,
 		Args:    cobra.NoArgs,
 		Example: "  alphalora score --model models/mistral-7b --text sample.txt --json -",
 	}
-	s := addSubject(cmd)
+	s := addSubject(cmd, "top-k")
 	jsonPath := addJSON(cmd)
 	ids := cmd.Flags().String("ids", "", "JSON `FILE` with a list of token-id lists")
 	text := cmd.Flags().String("text", "", "text `FILE`")

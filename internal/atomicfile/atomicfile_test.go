@@ -1,0 +1,40 @@
+package atomicfile
+
+import (
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestWriteReplaces(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x")
+	require.NoError(t, WriteBytes(path, []byte("one")))
+	require.NoError(t, WriteBytes(path, []byte("two")))
+	content, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, "two", string(content))
+}
+
+// TestFailureKeepsTheOldFile stands for a full disk: the write fails half-way.
+func TestFailureKeepsTheOldFile(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "x")
+	require.NoError(t, WriteBytes(path, []byte("old")))
+	err := Write(path, func(w io.Writer) error {
+		_, err := w.Write(make([]byte, 3<<20))
+		return errors.Join(err, syscall.ENOSPC)
+	})
+	require.ErrorIs(t, err, syscall.ENOSPC)
+	require.ErrorContains(t, err, path)
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, entries, 1, "no temporary file stays")
+	content, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, "old", string(content))
+}
