@@ -20,6 +20,7 @@ import (
 	"alphalora/internal/fault"
 	"alphalora/internal/report"
 	"alphalora/internal/seedling"
+	"alphalora/model"
 	"alphalora/moelora"
 	"alphalora/train"
 )
@@ -257,6 +258,10 @@ func (d *demo) generate(ctx context.Context, l *loaded, who string) ([]eval.Resu
 
 // tune is an ordinary run of train.
 func (d *demo) tune(ctx context.Context) (*prepared, []train.Metrics, error) {
+	shape, err := model.ReadDescription(d.path("base"))
+	if err != nil {
+		return nil, nil, err
+	}
 	run := configs.Defaults()
 	run.Model, run.Output = d.path("base"), d.path("run")
 	run.Data.Train, run.Data.Cutoff, run.Data.TrainOnInputs = []string{d.path("train.json")}, 128, false
@@ -264,7 +269,7 @@ func (d *demo) tune(ctx context.Context) (*prepared, []train.Metrics, error) {
 	t.Steps, t.Batch, t.MicroBatch, t.LearningRate, t.WarmupSteps = d.steps, demoBatch, demoBatch, demoRate, min(20, d.steps)
 	t.DType, t.GradientCheckpointing, t.CheckpointEvery = "float32", false, 0
 	run.Adapter.Dropout, run.Adapter.Balance = 0, 0.001
-	run.Allocation.Experts = expertsPerLayer * 4
+	run.Allocation.Experts = expertsPerLayer * shape.Layers
 	r, err := d.app.prepare(ctx, run)
 	if err != nil {
 		return nil, nil, err
