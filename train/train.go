@@ -53,26 +53,25 @@ type Metrics struct {
 	Seconds      float64   `json:"seconds"` // of this step
 }
 
-// Run trains until the schedule's last step and returns the metrics of the steps that it
-// ran. An interrupt stops it between two steps: where checkpoints are kept, one is
+// Run trains until the schedule's last step. An interrupt stops it between two steps: where checkpoints are kept, one is
 // written, and the error is the context's.
-func Run(ctx context.Context, m *model.Model, a *moelora.Adapter, steps *data.Batcher, o Options) (all []Metrics, err error) {
+func Run(ctx context.Context, m *model.Model, a *moelora.Adapter, steps *data.Batcher, o Options) (err error) {
 	st, err := newStepper(m, a, settings{optimizer: o.Optimizer, maxGradNorm: o.MaxGradNorm,
 		dropout: o.Dropout, balance: o.Balance, rematerialise: o.Rematerialise, seed: o.Seed})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer st.close()
 	first := 0
 	if o.Checkpoints.Resume {
 		if first, err = st.restore(o.Checkpoints); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	steps.Seek(first)
 	log, err := openMetrics(filepath.Join(o.Output, MetricsFile), first)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() {
 		if closed := log.Close(); err == nil {
@@ -83,28 +82,27 @@ func Run(ctx context.Context, m *model.Model, a *moelora.Adapter, steps *data.Ba
 	for step := first; step < o.Schedule.Total; step++ {
 		if stopped := ctx.Err(); stopped != nil {
 			if o.Checkpoints.Every > 0 && step > first {
-				return all, errors.Join(stopped, st.save(o.Checkpoints, step))
+				return errors.Join(stopped, st.save(o.Checkpoints, step))
 			}
-			return all, stopped
+			return stopped
 		}
 		row, err := st.run(step, steps.Next(), o.Schedule.Rate(step))
 		if err != nil {
-			return all, err
+			return err
 		}
 		if err := lines.Encode(row); err != nil {
-			return all, fmt.Errorf("%s: not written: %w", log.Name(), err)
+			return fmt.Errorf("%s: not written: %w", log.Name(), err)
 		}
-		all = append(all, row)
 		if o.Progress != nil {
 			o.Progress(row)
 		}
 		if o.Checkpoints.due(step+1, o.Schedule.Total) {
 			if err := st.save(o.Checkpoints, step+1); err != nil {
-				return all, err
+				return err
 			}
 		}
 	}
-	return all, nil
+	return nil
 }
 
 // openMetrics opens the metrics of a run behind its first kept steps: a new file, or the
@@ -130,6 +128,27 @@ func openMetrics(path string, kept int) (*os.File, error) {
 	}
 	_, err = f.Seek(end, io.SeekStart)
 	return f, err
+}
+
+// ReadMetrics reads the metrics of a run, those of the steps before a resume too.
+func ReadMetrics(dir string) ([]Metrics, error) {
+	path := filepath.Join(dir, MetricsFile)
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	var all []Metrics
+	for lines := json.NewDecoder(f); ; {
+		var m Metrics
+		switch err := lines.Decode(&m); {
+		case errors.Is(err, io.EOF):
+			return all, nil
+		case err != nil:
+			return nil, fmt.Errorf("%s: line %d: %w", path, len(all)+1, err)
+		}
+		all = append(all, m)
+	}
 }
 
 // run is one step, timed and checked.

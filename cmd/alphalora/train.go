@@ -215,21 +215,24 @@ func (a *app) train(ctx context.Context, r *prepared) ([]train.Metrics, error) {
 	if err := r.writeInputs(a); err != nil {
 		return nil, err
 	}
-	metrics, err := a.run(ctx, r)
-	if err != nil {
+	if err := a.run(ctx, r); err != nil {
 		return nil, err
 	}
 	if err := r.save(); err != nil {
+		return nil, err
+	}
+	metrics, err := train.ReadMetrics(r.Output)
+	if err != nil {
 		return nil, err
 	}
 	return metrics, r.report(metrics)
 }
 
 // run trains with a progress bar.
-func (a *app) run(ctx context.Context, r *prepared) ([]train.Metrics, error) {
+func (a *app) run(ctx context.Context, r *prepared) error {
 	t := r.Training
 	bar := a.progress(r.steps, "train")
-	metrics, err := train.Run(ctx, r.model, r.adapter, r.batcher, train.Options{
+	err := train.Run(ctx, r.model, r.adapter, r.batcher, train.Options{
 		Output:        r.Output,
 		Schedule:      train.Schedule{Kind: t.Schedule, Peak: t.LearningRate, Warmup: t.WarmupSteps, Total: r.steps},
 		Optimizer:     train.AdamW{Beta1: t.Betas[0], Beta2: t.Betas[1], Epsilon: t.Epsilon, Decay: t.WeightDecay},
@@ -247,7 +250,7 @@ func (a *app) run(ctx context.Context, r *prepared) ([]train.Metrics, error) {
 	if err == nil {
 		bar.Done()
 	}
-	return metrics, err
+	return err
 }
 
 // unchanged refuses to resume a run whose configuration is another one.
