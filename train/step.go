@@ -2,9 +2,6 @@ package train
 
 import (
 	"fmt"
-	"runtime"
-	"slices"
-	"sync"
 
 	"alphalora/internal/engine"
 	"alphalora/model"
@@ -26,14 +23,10 @@ type stepper struct {
 	owned   *model.Params    // the variables that training moves
 	m, v    *model.Params    // AdamW's moments of those
 	zeros   *model.Params    // where each step's gradients start
-	lanes   int              // micro-batches that run side by side
 	settings
 
 	accumulate, apply *Exec
 }
-
-// maxLanes bounds how many micro-batches a CPU holds in memory at once.
-const maxLanes = 4
 
 // settings of the graphs.
 type settings struct {
@@ -52,10 +45,7 @@ type measured struct {
 }
 
 func newStepper(m *model.Model, a *moelora.Adapter, s settings) (*stepper, error) {
-	st := &stepper{model: m, adapter: a, owned: m.Params, settings: s, lanes: 1}
-	if m.Engine.Name == engine.CPU {
-		st.lanes = min(runtime.NumCPU(), maxLanes)
-	}
+	st := &stepper{model: m, adapter: a, owned: m.Params, settings: s}
 	if a != nil {
 		st.owned = a.Params
 	}
@@ -147,20 +137,12 @@ func nextLabels(labels *Node) *Node {
 	return Reshape(Concatenate([]*Node{SliceAxis(labels, 1, AxisRangeToEnd(1)), end}, 1), b*t)
 }
 
-// applyGraph is one AdamW step. Inputs: owned variables, m, v, the gradients of each
-// lane, the learning rate and the step's number from 1. Outputs: owned variables, m, v,
-// gradient norm.
+// applyGraph is one AdamW step. Inputs: owned variables, m, v, gradients, the learning
+// rate and the step's number from 1. Outputs: owned variables, m, v, gradient norm.
 func (s *stepper) applyGraph(inputs []*Node) []*Node {
 	n := s.owned.Len()
-	lr, step := inputs[len(inputs)-2], inputs[len(inputs)-1]
-	grads := inputs[3*n : 4*n : 4*n]
-	for at := 4 * n; at+n < len(inputs); at += n {
-		grads = slices.Clone(grads)
-		for i, g := range inputs[at : at+n] {
-			grads[i] = Add(grads[i], g)
-		}
-	}
-	norm, grads := clip(grads, s.maxGradNorm)
+	lr, step := inputs[4*n], inputs[4*n+1]
+	norm, grads := clip(inputs[3*n:4*n], s.maxGradNorm)
 	outs := make([]*Node, 3*n+1)
 	for i := range n {
 		outs[i], outs[n+i], outs[2*n+i] = s.optimizer.update(inputs[i], inputs[n+i], inputs[2*n+i], grads[i], lr, step)
@@ -171,115 +153,58 @@ func (s *stepper) applyGraph(inputs []*Node) []*Node {
 
 // step runs one optimiser step over its micro-batches; number counts from 1.
 func (s *stepper) step(number int, batches []data.Batch, rate float64) (measured, error) {
-	lanes, err := s.gradients(number, batches)
+	grads, sums, err := s.gradients(number, batches)
 	if err != nil {
 		return measured{}, err
 	}
-	args := join(s.owned.Tensors, s.m.Tensors, s.v.Tensors)
-	for _, lane := range lanes {
-		args = append(args, join(lane.grads.Tensors)...)
-	}
+	args := join(s.owned.Tensors, s.m.Tensors, s.v.Tensors, grads.Tensors)
 	args = append(args, float32(rate), float32(number))
 	outs, err := engine.Try1(func() []*tensors.Tensor { return s.apply.MustCall(args...) })
 	if err != nil {
 		return measured{}, err
 	}
-	sums, err := sumOf(lanes)
-	if err != nil {
-		return measured{}, err
-	}
+	grads.Free()
 	n := s.owned.Len()
 	for i, p := range []*model.Params{s.owned, s.m, s.v} {
 		if err := p.Replace(outs[i*n : (i+1)*n]); err != nil {
 			return measured{}, err
 		}
 	}
-	for _, l := range lanes {
-		s.free(l)
-	}
 	return s.report(batches, sums, tensors.ToScalar[float32](outs[3*n])), nil
 }
 
-// lane adds up a share of a step's micro-batches.
-type lane struct {
-	grads *model.Params
-	sums  *tensors.Tensor // [1 + layers]
-	err   error
-}
-
-// gradients deals the micro-batches of a step to the lanes, which run side by side: on a
-// CPU the operations of one small batch do not fill the cores. Which lane takes which is
-// fixed, so that a step always adds up in the same order.
-func (s *stepper) gradients(number int, batches []data.Batch) ([]*lane, error) {
+// gradients sums the gradients and the measured parts over a step's micro-batches.
+func (s *stepper) gradients(number int, batches []data.Batch) (*model.Params, []float32, error) {
 	targets, tokens := totals(batches)
-	lanes := make([]*lane, min(s.lanes, len(batches)))
-	var running sync.WaitGroup
-	for i := range lanes {
-		l := &lane{grads: s.zeros, sums: tensors.FromFlatDataAndDimensions(make([]float32, 1+s.layers()), 1+s.layers())}
-		lanes[i] = l
-		running.Go(func() {
-			for at := i; at < len(batches) && l.err == nil; at += len(lanes) {
-				l.err = s.add(l, batches[at], s.seed<<32^int64(number)<<8^int64(at), targets, tokens)
-			}
-		})
-	}
-	running.Wait()
-	for _, l := range lanes {
-		if l.err != nil {
-			return nil, l.err
-		}
-	}
-	return lanes, nil
-}
-
-// add runs one micro-batch in a lane.
-func (s *stepper) add(l *lane, b data.Batch, seed int64, targets, tokens int) error {
-	rng, err := RNGStateFromSeed(seed)
-	if err != nil {
-		return err
-	}
-	args := join(s.frozen(), s.owned.Tensors, l.grads.Tensors, []*tensors.Tensor{l.sums})
-	args = append(args,
-		tensors.FromFlatDataAndDimensions(b.IDs, b.Rows, b.Length),
-		tensors.FromFlatDataAndDimensions(b.Labels, b.Rows, b.Length),
-		tensors.FromFlatDataAndDimensions(b.Lengths, b.Rows),
-		rng, 1/float32(max(targets, 1)), float32(b.Tokens())/float32(max(tokens, 1)))
-	outs, err := engine.Try1(func() []*tensors.Tensor { return s.accumulate.MustCall(args...) })
-	if err != nil {
-		return err
-	}
-	s.free(l)
-	last := len(outs) - 1
-	l.grads, l.sums = &model.Params{Names: s.owned.Names, Tensors: outs[:last]}, outs[last]
-	return nil
-}
-
-// free releases a lane's tensors; the shared zeros stay.
-func (s *stepper) free(l *lane) {
-	if l.grads != s.zeros {
-		for _, t := range l.grads.Tensors {
-			_ = t.FinalizeAll()
-		}
-	}
-	_ = l.sums.FinalizeAll()
-}
-
-// sumOf adds what the lanes measured.
-func sumOf(lanes []*lane) ([]float32, error) {
-	var sum []float32
-	for _, l := range lanes {
-		values, err := tensors.CopyFlatData[float32](l.sums)
+	sums := tensors.FromFlatDataAndDimensions(make([]float32, 1+s.layers()), 1+s.layers())
+	grads := s.zeros
+	for i, b := range batches {
+		rng, err := RNGStateFromSeed(s.seed<<32 ^ int64(number)<<8 ^ int64(i))
 		if err != nil {
-			return nil, fmt.Errorf("loss: not read from the device: %w", err)
+			return nil, nil, err
 		}
-		if sum == nil {
-			sum = make([]float32, len(values))
+		args := join(s.frozen(), s.owned.Tensors, grads.Tensors, []*tensors.Tensor{sums})
+		args = append(args,
+			tensors.FromFlatDataAndDimensions(b.IDs, b.Rows, b.Length),
+			tensors.FromFlatDataAndDimensions(b.Labels, b.Rows, b.Length),
+			tensors.FromFlatDataAndDimensions(b.Lengths, b.Rows),
+			rng, 1/float32(max(targets, 1)), float32(b.Tokens())/float32(max(tokens, 1)))
+		outs, err := engine.Try1(func() []*tensors.Tensor { return s.accumulate.MustCall(args...) })
+		if err != nil {
+			return nil, nil, err
 		}
-		for i, v := range values {
-			sum[i] += v
+		if grads != s.zeros {
+			grads.Free()
 		}
+		grads = &model.Params{Names: append([]string(nil), s.owned.Names...), Tensors: outs[:len(outs)-1]}
+		_ = sums.FinalizeAll()
+		sums = outs[len(outs)-1]
 	}
-	return sum, nil
+	values, err := tensors.CopyFlatData[float32](sums)
+	if err != nil {
+		return nil, nil, fmt.Errorf("loss: not read from the device: %w", err)
+	}
+	return grads, values, nil
 }
 
 func (s *stepper) layers() int {

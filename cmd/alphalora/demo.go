@@ -86,8 +86,9 @@ func demoCommand(a *app) *cobra.Command {
 
 // Settings of the demo's fine-tuning; docs/seedling.md tells how they were found.
 const (
-	demoSteps        = 400
-	demoBatch        = 32
+	demoSteps = 750
+	demoBatch = 32
+
 	demoRate         = 5e-3
 	expertsPerLayer  = 5
 	demoEvalBatch    = 40
@@ -265,6 +266,7 @@ func (d *demo) tune(ctx context.Context) (*prepared, []train.Metrics, error) {
 	run := configs.Defaults()
 	run.Model, run.Output = d.path("base"), d.path("run")
 	run.Data.Train, run.Data.Cutoff, run.Data.TrainOnInputs = []string{d.path("train.json")}, 128, false
+	run.Data.GroupByLength = false // the tasks differ in length: every step is to see all of them
 	t := &run.Training
 	t.Steps, t.Batch, t.MicroBatch, t.LearningRate, t.WarmupSteps = d.steps, demoBatch, demoBatch, demoRate, min(20, d.steps)
 	t.DType, t.GradientCheckpointing, t.CheckpointEvery = "float32", false, 0
