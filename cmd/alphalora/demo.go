@@ -84,11 +84,10 @@ func demoCommand(a *app) *cobra.Command {
 	return cmd
 }
 
-// Settings of the demo's fine-tuning; docs/seedling.md tells how they were found.
+// Settings of the demo's fine-tuning; docs/seedling.md tells what comes out.
 const (
-	demoSteps = 750
-	demoBatch = 32
-
+	demoSteps        = 620
+	demoBatch        = 32
 	demoRate         = 5e-3
 	expertsPerLayer  = 5
 	demoEvalBatch    = 40
