@@ -31,6 +31,7 @@ import (
 	hf "github.com/daulet/tokenizers"
 
 	"alphalora/internal/fault"
+	"alphalora/model/tokenizer/chat"
 )
 
 // maxFileBytes bounds a tokenizer.json: the largest ones in use have some 35 MB.
@@ -45,6 +46,8 @@ type Tokenizer struct {
 	special        specials
 	prefix, suffix []int32 // what goes around a prompt
 	paddingSide    string
+	settings       *settings
+	template       *chat.Template // read when it is first used
 }
 
 // Open reads the tokenizer of a model directory.
@@ -98,7 +101,7 @@ func open(path string, f *file, s *settings) (*Tokenizer, error) {
 		}
 	}
 	v.register(c, f.added, s)
-	t := &Tokenizer{maxID: ownMax, kinds: kindsOf(v.ids, v.special(), v.maxID()), border: borderOf(f.parts["decoder"])}
+	t := &Tokenizer{maxID: ownMax, kinds: kindsOf(v.ids, v.special(), v.maxID()), border: borderOf(f.parts["decoder"]), settings: s}
 	t.paddingSide = cmp.Or(s.PaddingSide, strings.ToLower(f.pads.Direction), c.paddingSide())
 	var err error
 	if t.special, err = findSpecials(s, v.defined(f, s)); err != nil {

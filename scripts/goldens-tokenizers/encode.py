@@ -7,7 +7,6 @@ import tempfile
 
 from transformers import AutoTokenizer
 
-from build import all_files
 from cases import CASES
 from texts import strings
 
@@ -55,10 +54,10 @@ def golden(case, files, texts):
                      "bos": t.bos_token_id, "eos": t.eos_token_id, "pad": t.pad_token_id, "length": len(t), "decoded": decoded(t, ids)}
 
 
-def generate():
+def generate(files):
     """The files of the golden directory, by name. A list of ids holds for all cases with the
     same tokenizer.json; a case states by index the strings whose ids are others."""
-    files, texts = all_files(), strings()
+    texts = strings()
     out = {f"{name}.tokenizer.json": file for name, file in files.items()}
     cases = {}
     for name, case in CASES.items():

@@ -14,6 +14,8 @@ import sys
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
+import build
+import chat
 import encode
 
 TARGET = pathlib.Path(__file__).resolve().parents[2] / "model" / "tokenizer" / "testdata" / "goldens"
@@ -24,7 +26,8 @@ def text(content):
 
 
 def main():
-    parts = encode.generate()
+    files = build.all_files()
+    parts = {**encode.generate(files), **chat.generate(files)}
     new = {name: text(content) for name, content in parts.items()}
     old = {p.name: p.read_text(encoding="utf-8") for p in TARGET.glob("*")} if TARGET.is_dir() else {}
     if "--check" in sys.argv:
