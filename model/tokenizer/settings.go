@@ -182,6 +182,9 @@ func readJSON(path string, into any) error {
 	if err != nil {
 		return err
 	}
+	if hasNUL(data) {
+		return fault.Input(path, "mend or replace it", "has a NUL character in a string")
+	}
 	if err := json.Unmarshal(data, into); err != nil {
 		return fault.Input(path, "mend or replace it", "cannot be read: %v", err)
 	}

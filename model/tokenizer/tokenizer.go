@@ -74,7 +74,8 @@ func Open(dir string) (*Tokenizer, error) {
 // absent says what to do where there is no tokenizer.json.
 func absent(dir, path string) error {
 	if _, err := os.Stat(filepath.Join(dir, "tokenizer.model")); err == nil {
-		return fault.Input(path, "convert it once with transformers: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)",
+		command := fmt.Sprintf(`python -c "from transformers import AutoTokenizer as T; T.from_pretrained('%[1]s').save_pretrained('%[1]s')"`, dir)
+		return fault.Input(path, "convert it once, with the Python packages transformers, sentencepiece and protobuf: "+command,
 			"is missing; the directory has only a SentencePiece tokenizer.model")
 	}
 	return fault.Input(path, "download the model's tokenizer.json into the directory", "is missing")

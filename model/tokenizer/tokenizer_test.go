@@ -241,7 +241,10 @@ func TestOpenAbsent(t *testing.T) {
 
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "tokenizer.model"), nil, 0o644))
 	_, err = Open(dir)
-	require.ErrorContains(t, err, "only a SentencePiece tokenizer.model (convert it once with transformers")
+	require.EqualError(t, err, filepath.Join(dir, "tokenizer.json")+": is missing; the directory has only a SentencePiece tokenizer.model "+
+		"(convert it once, with the Python packages transformers, sentencepiece and protobuf: "+
+		"python -c \"from transformers import AutoTokenizer as T; T.from_pretrained('"+dir+"').save_pretrained('"+dir+"')\")")
+	require.Equal(t, fault.StatusBad, fault.ExitStatus(err))
 
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "tokenizer.json"), 0o755))
 	_, err = Open(dir)
@@ -317,6 +320,13 @@ func TestOpenRefusesBadNeighbours(t *testing.T) {
 		`bos_token is "<bos>", which tokenizer.json does not have`: {"tokenizer_config.json": object{"bos_token": "<bos>"}},
 		`tokenizer_config.json: cannot be read`:                    {"tokenizer_config.json": []byte("{")},
 		`config.json: cannot be read`:                              {"config.json": object{"eos_token_id": "two"}},
+		`padding_side is "up"`:                                     {"tokenizer_config.json": object{"padding_side": "up"}},
+		`fix_mistral_regex is not supported`:                       {"tokenizer_config.json": object{"fix_mistral_regex": true}},
+		`clean_up_tokenization_spaces is not`:                      {"tokenizer_config.json": object{"clean_up_tokenization_spaces": true, "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output": true}},
+		`has a NUL character in a string`:                          {"tokenizer_config.json": []byte(`{"pad_token":"\u0000"}`)},
+		`pad_token is not a token`:                                 {"tokenizer_config.json": object{"pad_token": 5}},
+		`extra_special_tokens is not a list`:                       {"tokenizer_config.json": object{"extra_special_tokens": 5}},
+		`"x" is not a token's id`:                                  {"tokenizer_config.json": object{"added_tokens_decoder": object{"x": entry(0, "a")}}},
 		`has no token 77`:                                          {"generation_config.json": object{"eos_token_id": []int{77}}},
 	} {
 		files["tokenizer.json"] = tiny()
@@ -355,7 +365,35 @@ func FuzzOpen(f *testing.F) {
 	require.NoError(f, err)
 	f.Add(good)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		tok, err := Open(write(t, map[string]any{"tokenizer.json": data}))
+		for _, class := range []class{classFile, classLlama, classGemma, classQwen2} {
+			tok, err := Open(write(t, map[string]any{"tokenizer.json": data, "tokenizer_config.json": object{"tokenizer_class": class}}))
+			if err != nil {
+				require.Equal(t, fault.StatusBad, fault.ExitStatus(err))
+				continue
+			}
+			ids, err := tok.Encode("abc a\n", true)
+			if err == nil {
+				_, _ = tok.Decode(ids, true) // an error is a fair answer, a crash is not
+			}
+			tok.Close()
+		}
+	})
+}
+
+// FuzzSettings: the same of the files beside it, for each class that makes rules anew.
+func FuzzSettings(f *testing.F) {
+	for _, class := range []string{"LlamaTokenizer", "GemmaTokenizer", "Qwen2Tokenizer", "PreTrainedTokenizerFast"} {
+		for _, more := range []object{{"legacy": true}, {"add_prefix_space": false, "mask_token": "<mask>"}, {"split_special_tokens": true},
+			{"added_tokens_decoder": object{"3": entry(3, "a"), "40": entry(40, "<new>")}}, {"extra_special_tokens": []any{"b", entry(0, "<x>")}},
+			{"chat_template": "{{ bos_token }}{{ messages[0].content }}"}, {"unk_token": "c", "bos_token": nil, "eos_token": object{"content": "b"}}} {
+			more["tokenizer_class"] = class
+			data, err := json.Marshal(config(more))
+			require.NoError(f, err)
+			f.Add(data)
+		}
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		tok, err := Open(write(t, map[string]any{"tokenizer.json": tiny(), "tokenizer_config.json": data, "config.json": data}))
 		if err != nil {
 			require.Equal(t, fault.StatusBad, fault.ExitStatus(err))
 			return
@@ -365,5 +403,6 @@ func FuzzOpen(f *testing.F) {
 		if err == nil {
 			_, _ = tok.Decode(ids, true) // an error is a fair answer, a crash is not
 		}
+		_, _, _ = tok.Chat([]Message{{Role: "user", Content: "abc"}}, true)
 	})
 }

@@ -13,7 +13,7 @@ const (
 	maxSource  = 256 << 10
 	maxValue   = 2 << 20  // bytes or items of a value
 	maxOutput  = 16 << 20 // bytes printed, also to where they are not seen
-	maxWork    = 64 << 20 // steps of loops and sizes looked at
+	maxWork    = 4 << 20  // steps of loops and sizes looked at
 	maxDepth   = 32       // of macros in macros, and of lists in lists
 	maxRange   = 100_000  // as Jinja's sandbox
 	maxSeconds = 5

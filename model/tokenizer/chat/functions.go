@@ -371,6 +371,9 @@ func (b *budget) tojson(a []jinja.Value, named map[string]jinja.Value) (jinja.Va
 	if v, ok := named["separators"]; ok && v.IsList() {
 		e.item, e.key = printed(v.AsList().Get(0)), printed(v.AsList().Get(1))
 	}
+	if err := b.check(a[0]); err != nil {
+		return jinja.Undefined(), err
+	}
 	if err := e.encode(a[0], 0); err != nil {
 		return jinja.Undefined(), err
 	}
