@@ -68,7 +68,11 @@ func Open(dir string) (*Tokenizer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return open(path, f, s)
+	t, err := open(path, f, s)
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
 }
 
 // absent says what to do where there is no tokenizer.json.
@@ -90,40 +94,46 @@ func open(path string, f *file, s *settings) (*Tokenizer, error) {
 	if s.cleansUp(f.model) {
 		return nil, fault.Input(filepath.Join(s.dir, configFile), "set it to false", "clean_up_tokenization_spaces is not supported for this model")
 	}
-	v := newVocabulary(f.ids)
-	if err := v.addOwn(f.added); err != nil {
+	own := newVocabulary(f.ids)
+	if err := own.addOwn(f.added); err != nil {
 		return nil, fault.Input(path, "download it again", "%v", err)
 	}
-	ownMax := v.maxID()
+	v := own
 	if c.remakes() {
 		v = newVocabulary(f.ids)
 		if err := c.remake(f.parts, s); err != nil {
 			return nil, fault.Input(path, "download it again", "%v", err)
 		}
 	}
+	maxID := own.maxID()
 	v.register(c, f.added, s)
-	t := &Tokenizer{maxID: ownMax, kinds: kindsOf(v.ids, v.special(), v.maxID()), border: borderOf(f.parts["decoder"]), settings: s}
+	t := &Tokenizer{maxID: maxID, kinds: kindsOf(v.ids, v.special(), v.maxID()), border: borderOf(f.parts["decoder"]), settings: s}
 	t.paddingSide = cmp.Or(s.PaddingSide, strings.ToLower(f.pads.Direction), c.paddingSide())
 	var err error
 	if t.special, err = findSpecials(s, v.defined(f, s)); err != nil {
 		return nil, err
 	}
+	return t, t.start(path, f, v)
+}
+
+// start gives the file to the library.
+func (t *Tokenizer) start(path string, f *file, v *vocabulary) error {
 	data, err := f.finish(v)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	var options []hf.TokenizerOption
-	if s.SplitSpecial {
+	if t.settings.SplitSpecial {
 		options = append(options, hf.WithEncodeSpecialTokens())
 	}
 	if t.hf, err = hf.FromBytes(data, options...); err != nil {
-		return nil, fault.Input(path, "download it again", "is not a tokenizer that can be read: %v", err)
+		return fault.Input(path, "download it again", "is not a tokenizer that can be read: %v", err)
 	}
 	if err := t.frame(); err != nil {
 		t.Close()
-		return nil, fault.Input(path, "use the files that belong together", "%v", err)
+		return fault.Input(path, "use the files that belong together", "%v", err)
 	}
-	return t, nil
+	return nil
 }
 
 // readFile reads a regular file of bounded size.

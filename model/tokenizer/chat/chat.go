@@ -70,24 +70,36 @@ func (t *Template) Render(messages []Message, prompt bool) (string, error) {
 	if len(messages) == 0 {
 		return "", fault.Input("messages", "give at least one", "is empty")
 	}
-	b := newBudget()
-	list := make([]jinja.Value, len(messages))
 	size := 0
+	for _, m := range messages {
+		size += len(m.Role) + len(m.Content) + 16
+	}
+	if size > maxValue {
+		return "", fault.Input("messages", "shorten them", "have %d bytes, more than the %d allowed", size, maxValue)
+	}
+	var text string
+	err := guard(func() (err error) {
+		text, err = t.t.RenderValues(t.data(messages, prompt))
+		return err
+	})
+	return text, t.explain(err)
+}
+
+// data is everything that the template can name.
+func (t *Template) data(messages []Message, prompt bool) map[string]jinja.Value {
+	list := make([]jinja.Value, len(messages))
 	for i, m := range messages {
 		d := jinja.NewDict()
 		d.AsDict().Set("role", jinja.NewString(m.Role))
 		d.AsDict().Set("content", jinja.NewString(m.Content))
 		list[i] = d
-		size += len(m.Role) + len(m.Content) + 16
-	}
-	if size > maxValue {
-		return "", fault.Input("messages", "shorten them", "have %d bytes, more than the %d allowed", size, maxValue)
 	}
 	data := map[string]jinja.Value{"messages": jinja.NewList(list), "add_generation_prompt": jinja.NewBool(prompt),
 		"tools": jinja.None(), "documents": jinja.None()}
 	for role, token := range t.names {
 		data[role] = jinja.NewString(token)
 	}
+	b := newBudget()
 	for name, f := range b.globals(t.now) {
 		data[name] = jinja.NewCallable(name, f)
 	}
@@ -96,12 +108,7 @@ func (t *Template) Render(messages []Message, prompt bool) (string, error) {
 			data[hook+name] = jinja.NewCallable(name, f)
 		}
 	}
-	var text string
-	err := guard(func() (err error) {
-		text, err = t.t.RenderValues(data)
-		return err
-	})
-	return text, t.explain(err)
+	return data
 }
 
 // guard turns a panic of the library into an error.
