@@ -252,7 +252,12 @@ func TestSaveAndLoadAreExact(t *testing.T) {
 }
 
 func TestReleasedFormat(t *testing.T) {
-	dir := testkit.Shared(t, "reference", "llama")
+	for _, family := range []string{"llama", "mistral", "gemma"} {
+		t.Run(family, func(t *testing.T) { requireReleasedFormat(t, testkit.Shared(t, "reference", family)) })
+	}
+}
+
+func requireReleasedFormat(t *testing.T, dir string) {
 	m, err := model.Load(t.Context(), open(t), dir, "float32")
 	require.NoError(t, err)
 	a, err := moelora.Load(filepath.Join(dir, "adapter"), m, 0)

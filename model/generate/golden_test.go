@@ -5,21 +5,16 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"maps"
-	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
 
-	"alphalora/internal/engine"
 	"alphalora/internal/testkit"
 	"alphalora/model"
 	"alphalora/model/generate"
-	"alphalora/model/weights"
 
-	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
-	"github.com/gomlx/gomlx/core/tensors"
 	"github.com/stretchr/testify/require"
 )
 
@@ -74,91 +69,20 @@ func TestGoldensComplete(t *testing.T) {
 	t.Logf("%d goldens of %d families, made with transformers %s, %d bytes", len(cases(t)), len(families), manifest.Transformers, size)
 }
 
-// golden is one case, loaded.
-type golden struct {
-	model  *model.Model
-	values subject
-}
-
-func openGolden(t *testing.T, name, dtype string) golden {
-	eng, err := engine.Open("")
-	require.NoError(t, err)
+func openGolden(t *testing.T, name, dtype string) subject {
 	dir := filepath.Join(goldens(t), name)
-	m, err := model.Load(t.Context(), eng, dir, dtype)
-	require.NoError(t, err)
-	set, err := weights.OpenFile(filepath.Join(dir, "goldens.safetensors"))
-	require.NoError(t, err)
-	t.Cleanup(func() { m.Free(); _ = set.Close() })
-	return golden{m, subject{model: m, values: set}}
+	return openSubject(t, dir, filepath.Join(dir, "goldens.safetensors"), dtype)
 }
 
-// tolerance is the absolute error of a logit that counts as equal, in float32.
-func (g golden) tolerance() float64 {
-	if g.model.NormOffset == 1 { // Gemma's
-		return 1e-3
-	}
-	return 1e-4
-}
-
-// logits runs rows [B, T] with left padding [B] through d, a description of the model's
-// tensors, and returns [B·T·V] values.
-func (g golden) logits(t *testing.T, d model.Description, rows [][]int32, pads []int32) []float32 {
-	exec, err := NewExec(g.model.Engine.Backend, func(inputs []*Node) *Node {
-		decoder := &model.Decoder{Description: d}
-		var rest []*Node
-		decoder.Weights, rest = g.model.Nodes(inputs)
-		return decoder.Logits(decoder.Forward(rest[0], rest[1]))
-	})
-	require.NoError(t, err)
-	defer exec.Finalize()
-	var args []any
-	for _, tensor := range g.model.Tensors {
-		args = append(args, tensor)
-	}
-	args = append(args, tensors.FromFlatDataAndDimensions(slices.Concat(rows...), len(rows), len(rows[0])), tensors.FromFlatDataAndDimensions(pads, len(pads)))
-	out, err := engine.Try1(func() *tensors.Tensor { return exec.MustCall(args...)[0] })
-	require.NoError(t, err)
-	values, err := tensors.CopyFlatData[float32](out)
-	require.NoError(t, err)
-	return values
-}
-
-// padded reads the left-padded batch: whole rows, their padding and their prompts.
-func (g golden) padded(t *testing.T) (rows [][]int32, pads []int32, prompts [][]int32) {
-	rows = g.values.ints(t, "padded.input_ids")
-	for i, mask := range g.values.ints(t, "padded.attention_mask") {
-		start := slices.Index(mask, 1)
-		pads, prompts = append(pads, int32(start)), append(prompts, rows[i][start:])
-	}
-	return rows, pads, prompts
-}
-
-// furthest is the largest difference of two lists where real is true.
-func furthest(a, b []float32, real func(i int) bool) float64 {
-	far := 0.0
-	for i := range a {
-		if real == nil || real(i) {
-			far = max(far, math.Abs(float64(a[i]-b[i])))
-		}
-	}
-	return far
-}
-
-func (g golden) requireLogits(t *testing.T) {
+func requireGoldenLogits(t *testing.T, g subject) {
 	for _, part := range []string{"", "long."} {
-		rows := g.values.ints(t, part+"input_ids")
+		rows := g.ints(t, part+"input_ids")
 		got := g.logits(t, g.model.Description, rows, make([]int32, len(rows)))
-		want := g.values.floats(t, part+"logits")
+		want := g.floats(t, part+"logits")
 		require.Len(t, got, len(want))
 		require.LessOrEqual(t, furthest(got, want, nil), g.tolerance(), part+"logits")
 	}
-	rows, pads, _ := g.padded(t)
-	got, want := g.logits(t, g.model.Description, rows, pads), g.values.floats(t, "padded.logits")
-	length := len(rows[0])
-	require.LessOrEqual(t, furthest(got, want, func(i int) bool {
-		token := i / g.model.Vocabulary
-		return token%length >= int(pads[token/length])
-	}), g.tolerance(), "padded.logits")
+	g.requirePadded(t, g.floats(t, "padded.logits"))
 }
 
 // TestGoldens holds logits, padded logits and greedy tokens of every case.
@@ -166,11 +90,11 @@ func TestGoldens(t *testing.T) {
 	for _, name := range cases(t) {
 		t.Run(name, func(t *testing.T) {
 			g := openGolden(t, name, "float32")
-			g.requireLogits(t)
+			requireGoldenLogits(t, g)
 			_, _, prompts := g.padded(t)
-			want := g.values.ints(t, "padded.greedy")
-			long := g.values.ints(t, "long.input_ids")[0][:28]
-			wantLong := g.values.ints(t, "long.greedy")[0]
+			want := g.ints(t, "padded.greedy")
+			long := g.ints(t, "long.input_ids")[0][:28]
+			wantLong := g.ints(t, "long.greedy")[0]
 			for _, rows := range []int{1, 4} {
 				gen, err := generate.New(g.model, nil, rows)
 				require.NoError(t, err)
