@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -136,6 +137,31 @@ func TestBatchesAgree(t *testing.T) {
 				}
 				require.Equal(t, alone, outputs)
 			}
+		})
+	}
+}
+
+// maxBF16 bounds how far bfloat16 may take the logits of these models from those of
+// float32: the norm of the difference over the norm. A number in bfloat16 has 8 bits, so
+// that each rounding costs up to 0.4 %.
+const maxBF16 = 0.03
+
+// TestBF16 holds bfloat16 against float32.
+func TestBF16(t *testing.T) {
+	for _, name := range cases(t) {
+		t.Run(name, func(t *testing.T) {
+			g := openGolden(t, name, "bfloat16")
+			ids := g.ints(t, "input_ids")
+			got, want := g.logits(t, g.model.Description, ids, make([]int32, len(ids))), g.floats(t, "logits")
+			difference, norm := 0.0, 0.0
+			for i := range want {
+				difference += math.Pow(float64(got[i]-want[i]), 2)
+				norm += math.Pow(float64(want[i]), 2)
+			}
+			relative := math.Sqrt(difference / norm)
+			t.Logf("relative error %.4f", relative)
+			require.LessOrEqual(t, relative, maxBF16)
+			require.Greater(t, relative, 1e-5, "this was not computed in bfloat16")
 		})
 	}
 }
