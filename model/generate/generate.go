@@ -113,7 +113,7 @@ func (g *Generator) Greedy(ctx context.Context, prompts [][]int32, limit int, en
 		for i, at := range part {
 			batch[i] = prompts[at]
 		}
-		done, err := g.batch(ctx, batch, limit, ends)
+		done, err := g.legs(ctx, batch, limit, ends)
 		if err != nil {
 			return nil, err
 		}
