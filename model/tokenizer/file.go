@@ -9,15 +9,18 @@ import (
 
 // parsed is a tokenizer.json that was looked through.
 type parsed struct {
-	clean []byte         // what the library gets
-	ids   map[string]int // of every token by its text, added ones included
-	maxID int
+	clean  []byte         // what the library gets
+	ids    map[string]int // of every token by its text, added ones included
+	maxID  int
+	kinds  []kind
+	border border
 }
 
 // added is an entry of added_tokens.
 type added struct {
 	ID      int    `json:"id"`
 	Content string `json:"content"`
+	Special bool   `json:"special"`
 }
 
 // parse checks the file and takes out of it what encoding must not do: transformers cuts
@@ -39,17 +42,22 @@ func parse(data []byte) (*parsed, error) {
 		}
 		file[key] = part
 	}
-	p := &parsed{}
+	p := &parsed{border: borderOf(file["decoder"])}
 	var err error
+	if file["decoder"], err = markNUL(file["decoder"]); err != nil {
+		return nil, err
+	}
 	if p.ids, err = vocabulary(file["model"]); err != nil {
 		return nil, err
 	}
-	if err := addTokens(p.ids, file["added_tokens"]); err != nil {
+	special := map[string]bool{}
+	if err := addTokens(p.ids, special, file["added_tokens"]); err != nil {
 		return nil, err
 	}
 	for _, id := range p.ids {
 		p.maxID = max(p.maxID, id)
 	}
+	p.kinds = kindsOf(p.ids, special, p.maxID)
 	p.clean, err = json.Marshal(file)
 	return p, err
 }
@@ -73,6 +81,19 @@ func hasNUL(data []byte) bool {
 		}
 		from = at + len(escape)
 	}
+}
+
+// nulMark stands for a NUL in the text that the library decodes: its texts are C strings,
+// which end there. It is made of characters that Unicode keeps out of texts.
+const nulMark = "\uFDD0\U0010FFFF\uFDD0"
+
+// markNUL adds the rule that writes nulMark to a decoder.
+func markNUL(decoder json.RawMessage) (json.RawMessage, error) {
+	if string(decoder) == "null" { // tokens are then joined as the file has them, without NUL
+		return decoder, nil
+	}
+	return json.Marshal(map[string]any{"type": "Sequence", "decoders": []any{decoder,
+		map[string]any{"type": "Replace", "pattern": map[string]string{"String": "\x00"}, "content": nulMark}}})
 }
 
 // maxDepth bounds the nesting of a part: the library ends the process at 128.
@@ -183,9 +204,12 @@ func vocabulary(raw json.RawMessage) (map[string]int, error) {
 	return ids, nil
 }
 
+// maxTokenID bounds the ids: the largest vocabularies in use have some 262,000 tokens.
+const maxTokenID = 1 << 24
+
 func checkIDs(ids map[string]int) error {
 	for text, id := range ids {
-		if id < 0 || id > 1<<30 {
+		if id < 0 || id > maxTokenID {
 			return fmt.Errorf("token %.40q has id %d", text, id)
 		}
 	}
@@ -195,7 +219,7 @@ func checkIDs(ids map[string]int) error {
 // addTokens puts the added tokens into ids. The library numbers them itself, the ones
 // that the model lacks in their order after it; a file that states other numbers would
 // be encoded to ids that it does not mean.
-func addTokens(ids map[string]int, raw json.RawMessage) error {
+func addTokens(ids map[string]int, special map[string]bool, raw json.RawMessage) error {
 	var tokens []added
 	if raw == nil {
 		return nil
@@ -208,6 +232,7 @@ func addTokens(ids map[string]int, raw json.RawMessage) error {
 		if token.Content == "" {
 			continue
 		}
+		special[token.Content] = special[token.Content] || token.Special
 		id, known := ids[token.Content]
 		if !known {
 			id, next = next, next+1

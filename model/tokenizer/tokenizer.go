@@ -12,6 +12,7 @@ package tokenizer
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -32,6 +33,8 @@ const maxFileBytes = 256 << 20
 type Tokenizer struct {
 	hf             *hf.Tokenizer
 	maxID          int
+	kinds          []kind // by id
+	border         border
 	special        specials
 	prefix, suffix []int32 // what goes around a prompt
 }
@@ -54,7 +57,7 @@ func Open(dir string) (*Tokenizer, error) {
 	if err != nil {
 		return nil, fault.Input(path, "download it again", "%v", err)
 	}
-	t := &Tokenizer{maxID: file.maxID}
+	t := &Tokenizer{maxID: file.maxID, kinds: file.kinds, border: file.border}
 	if t.special, err = readSpecials(dir, file.ids); err != nil {
 		return nil, err
 	}
@@ -134,35 +137,10 @@ func (t *Tokenizer) Decode(ids []int32, skip bool) (string, error) {
 		raw[i] = uint32(id)
 	}
 	text, err := t.hf.DecodeErr(raw, skip)
-	if err == nil {
-		return text, nil
+	if err != nil {
+		return "", fmt.Errorf("decoding %d tokens: %w", len(ids), err)
 	}
-	if !slices.ContainsFunc(raw, t.unspeakable) {
-		return "", err
-	}
-	var parts []string
-	for len(raw) > 0 {
-		n := slices.IndexFunc(raw, t.unspeakable)
-		if n < 0 {
-			n = len(raw)
-		}
-		part, err := t.hf.DecodeErr(raw[:n], skip)
-		if err != nil {
-			return "", err
-		}
-		parts, raw = append(parts, part), raw[n:]
-		if len(raw) > 0 {
-			parts, raw = append(parts, "\x00"), raw[1:]
-		}
-	}
-	return strings.Join(parts, ""), nil
-}
-
-// unspeakable tells of a token that stands for the NUL byte: it comes back as a C string,
-// so the library cannot give it, nor any text that contains it.
-func (t *Tokenizer) unspeakable(id uint32) bool {
-	_, err := t.hf.DecodeErr([]uint32{id}, false)
-	return err != nil
+	return strings.ReplaceAll(text, nulMark, "\x00"), nil
 }
 
 // MaxID is the largest token id, added tokens included.
