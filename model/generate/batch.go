@@ -211,7 +211,7 @@ func (b *batch) decode() error {
 		done[i], last[i] = r.done, r.last
 	}
 	args := append(b.leaves(), int32(b.live()), tensors.FromFlatDataAndDimensions(done, len(done)), tensors.FromFlatDataAndDimensions(last, len(last), 1),
-		b.pads(), int32(b.slots-b.room()), int32(steps), int32(b.keep()), endsTensor(b.options.Ends))
+		b.pads(), int32(b.slot()), int32(steps), int32(b.keep()), endsTensor(b.options.Ends))
 	args = append(args, b.choiceInputs()...)
 	for _, t := range b.cache {
 		args = append(args, t)
@@ -227,9 +227,11 @@ func (b *batch) decode() error {
 	return b.take(outs[0], made)
 }
 
-// room is the number of slots that are left; the token that goes in next, the prompt's
-// last one at first, has none yet.
-func (b *batch) room() int { return b.slots - b.length - b.made + 1 }
+// slot is where the next token goes in, at first the prompt's last one once more.
+func (b *batch) slot() int { return b.length + b.made - 1 }
+
+// room is the number of slots that are left.
+func (b *batch) room() int { return b.slots - b.slot() }
 
 // steps is the number of tokens that the next execution decodes at most.
 func (b *batch) steps() int {

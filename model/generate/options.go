@@ -94,11 +94,11 @@ const (
 // Output is what one prompt led to.
 type Output struct {
 	// IDs are the new tokens, the end token not among them. Where a stop text came they
-	// are the tokens that are complete before it: the token in which it begins, and
-	// what follows, are left out.
+	// are the tokens whose text ends before it: the token in which it begins, and those
+	// after, are left out.
 	IDs []int32
-	// Text is theirs, up to the stop text, empty without [Options.Text]. Where a stop
-	// text begins inside a token, it has that token's part before it too.
+	// Text ends where the stop text begins, even inside a token that IDs leave out. It is
+	// empty without [Options.Text].
 	Text   string
 	Finish string // [Stopped], [AtLimit], or empty where the work was cancelled
 }

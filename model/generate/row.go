@@ -21,9 +21,12 @@ type row struct {
 
 	stream  TextStream // nil: no text
 	text    []byte     // so far
-	ends    []int      // length of the text after each token
+	marks   []mark     // where the text has grown
 	emitted int        // bytes of the text that were given to Emit
 }
+
+// mark says that so many tokens make so many bytes of text.
+type mark struct{ tokens, bytes int }
 
 func newRow(o *Options, prompt int, ids []int32, vocabulary int) *row {
 	r := &row{options: o, prompt: prompt, ids: ids, last: ids[len(ids)-1]}
@@ -72,9 +75,8 @@ func (r *row) take(id int32) error {
 		if err != nil {
 			return err
 		}
-		r.ends = append(r.ends, len(r.text)+len(piece))
 		if r.add(piece) {
-			return r.finish(Stopped)
+			return r.end(Stopped)
 		}
 	}
 	if len(r.output.IDs) == r.options.MaxNewTokens {
@@ -86,6 +88,9 @@ func (r *row) take(id int32) error {
 // add appends to the text and tells whether a stop text came: the text is then cut
 // there, and so are the ids. Of several that one piece completes, the earliest counts.
 func (r *row) add(piece string) (stopped bool) {
+	if piece == "" {
+		return false
+	}
 	before := len(r.text)
 	r.text = append(r.text, piece...)
 	at := -1
@@ -96,10 +101,16 @@ func (r *row) add(piece string) (stopped bool) {
 		}
 	}
 	if at < 0 {
+		r.marks = append(r.marks, mark{len(r.output.IDs), len(r.text)})
 		return false
 	}
 	r.text = r.text[:at]
-	whole, _ := slices.BinarySearch(r.ends, at+1) // tokens that end at or before the cut
+	whole := 0
+	for i := len(r.marks) - 1; i >= 0 && whole == 0; i-- {
+		if r.marks[i].bytes <= at {
+			whole = r.marks[i].tokens
+		}
+	}
 	r.output.IDs = r.output.IDs[:whole]
 	return true
 }
@@ -117,10 +128,10 @@ func (r *row) withheld() int {
 	return longest
 }
 
-// finish ends the row; characters that never became whole may still add to the text.
+// finish ends a row that no stop text has cut, unless one comes with the characters that
+// never became whole.
 func (r *row) finish(why string) error {
-	r.done = true
-	if r.stream != nil && !r.cut() {
+	if r.stream != nil {
 		rest, err := r.stream.Flush()
 		if err != nil {
 			return err
@@ -129,12 +140,14 @@ func (r *row) finish(why string) error {
 			why = Stopped
 		}
 	}
+	return r.end(why)
+}
+
+func (r *row) end(why string) error {
+	r.done = true
 	r.output.Text, r.output.Finish = string(r.text), why
 	return r.emit(len(r.text))
 }
-
-// cut tells whether a stop text has shortened the text.
-func (r *row) cut() bool { return len(r.ends) > 0 && r.ends[len(r.ends)-1] > len(r.text) }
 
 // emit hands over the text up to a byte.
 func (r *row) emit(to int) error {
