@@ -2,8 +2,10 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
@@ -27,24 +29,29 @@ type generatedOutput struct {
 func generateCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "generate --model MODEL (--prompt TEXT | --prompts F.jsonl | --ids F.json)",
-		Short: "continue prompts, greedily",
-		Long: `generate continues each prompt with the likeliest tokens until an end token or the
-limit. --prompts reads one JSON object {"prompt": "..."} or one JSON string a line.`,
+		Short: "continue prompts",
+		Long: `generate continues each prompt until an end token, a stop text or the limit: with the
+likeliest token each time, or, at a temperature above 0, with tokens drawn by their
+probability. What is drawn depends on the seed and the prompt's place in the list, not on
+the batch. --prompts reads one JSON object {"prompt": "..."} or one JSON string a line.`,
 		Args:    cobra.NoArgs,
 		Example: `  alphalora generate --model models/mistral-7b --prompt "Once upon a time" --max-new-tokens 40`,
 	}
-	s := addSubject(cmd, "adapter-top-k")
+	sub := addSubject(cmd, "adapter-top-k")
+	s := addSampling(cmd, 128, 0)
 	jsonPath := addJSON(cmd)
 	f := cmd.Flags()
 	prompt := f.String("prompt", "", "one prompt")
 	prompts := f.String("prompts", "", "JSONL `FILE` of prompts")
 	ids := f.String("ids", "", "JSON `FILE` with a list of token-id lists")
-	limit := f.Int("max-new-tokens", 128, "most tokens of one output")
-	stop := f.StringArray("stop", nil, "cut the output at this `TEXT` (may be given several times)")
+	stream := f.Bool("stream", false, "print the text as it comes; for one prompt")
 	cmd.MarkFlagsMutuallyExclusive("prompt", "prompts", "ids")
 	cmd.MarkFlagsOneRequired("prompt", "prompts", "ids")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		l, err := a.load(cmd.Context(), s)
+		if err := s.check(); err != nil {
+			return err
+		}
+		l, err := a.load(cmd.Context(), sub)
 		if err != nil {
 			return err
 		}
@@ -53,30 +60,66 @@ limit. --prompts reads one JSON object {"prompt": "..."} or one JSON string a li
 		if err != nil {
 			return err
 		}
-		ends, err := l.ends(*ids != "")
+		bos, err := s.prepare(l, *ids != "")
 		if err != nil {
 			return err
 		}
-		bar := a.progress(len(encoded), "generate")
-		outputs, err := l.generator.Greedy(cmd.Context(), encoded, *limit, ends, func(done int) { bar.Add(done-bar.done, "") })
+		if err := s.fit(a, encoded, l.Context, bos); err != nil {
+			return err
+		}
+		run := a.continueAll
+		if *stream {
+			run = a.continueOne
+		}
+		outputs, err := run(cmd.Context(), l, encoded, s.options, a.text(*jsonPath))
 		if err != nil {
 			return err
 		}
-		bar.Done()
-		result := generated{}
-		for _, o := range outputs {
-			out, err := l.decode(o, *stop)
-			if err != nil {
-				return err
-			}
-			result.Outputs = append(result.Outputs, out)
-		}
-		for _, o := range result.Outputs {
-			_, _ = fmt.Fprintln(a.text(*jsonPath), o.Text)
-		}
-		return a.writeJSON(*jsonPath, result)
+		return a.writeJSON(*jsonPath, resultOf(outputs))
 	}
 	return cmd
+}
+
+// continueAll prints the texts when all have come.
+func (a *app) continueAll(ctx context.Context, l *loaded, prompts [][]int32, o generate.Options, w io.Writer) ([]generate.Output, error) {
+	bar := a.progress(len(prompts), "generate")
+	o.Progress = func(done int) { bar.Add(done-bar.done, "") }
+	outputs, err := l.generator.Generate(ctx, prompts, o)
+	if err != nil {
+		return nil, err
+	}
+	bar.Done()
+	for _, out := range outputs {
+		if _, err := fmt.Fprintln(w, out.Text); err != nil {
+			return nil, err
+		}
+	}
+	return outputs, nil
+}
+
+// continueOne prints one text as it comes.
+func (a *app) continueOne(ctx context.Context, l *loaded, prompts [][]int32, o generate.Options, w io.Writer) ([]generate.Output, error) {
+	if len(prompts) != 1 {
+		return nil, fault.Input("--stream", "give one prompt", "there are %d prompts, whose texts would mix", len(prompts))
+	}
+	o.Emit = func(_ int, piece string) error {
+		_, err := io.WriteString(w, piece)
+		return err
+	}
+	outputs, err := l.generator.Generate(ctx, prompts, o)
+	_, _ = fmt.Fprintln(w)
+	return outputs, err
+}
+
+func resultOf(outputs []generate.Output) generated {
+	result := generated{Outputs: []generatedOutput{}}
+	for _, o := range outputs {
+		if o.IDs == nil {
+			o.IDs = []int32{}
+		}
+		result.Outputs = append(result.Outputs, generatedOutput{IDs: o.IDs, Text: o.Text, Finish: o.Finish})
+	}
+	return result
 }
 
 // prompts encodes what the flags name.
@@ -101,38 +144,6 @@ func (l *loaded) prompts(prompt, file, ids string) ([][]int32, error) {
 		}
 	}
 	return encoded, nil
-}
-
-// ends lists the end tokens. Token-id prompts work without a tokenizer, and then end at
-// the limit only.
-func (l *loaded) ends(ids bool) ([]int32, error) {
-	t, err := l.text()
-	if err != nil {
-		if ids {
-			return nil, nil
-		}
-		return nil, err
-	}
-	return t.EOSList(), nil
-}
-
-// decode turns an output into text and cuts it at the first stop text.
-func (l *loaded) decode(o generate.Output, stops []string) (generatedOutput, error) {
-	g := generatedOutput{IDs: o.IDs, Finish: o.Finish}
-	if g.IDs == nil {
-		g.IDs = []int32{}
-	}
-	if l.tokenizer == nil {
-		return g, nil
-	}
-	var err error
-	if g.Text, err = l.tokenizer.Decode(o.IDs, true); err != nil {
-		return g, err
-	}
-	if cut, found := generate.CutAtStop(g.Text, stops); found {
-		g.Text, g.Finish = cut, generate.Stopped
-	}
-	return g, nil
 }
 
 // readPrompts reads one prompt a line.

@@ -32,22 +32,18 @@ func (g *Generator) LogProbs(ctx context.Context, sequences [][]int32, progress 
 			return nil, err
 		}
 		part := order[start:min(start+g.rows, len(order))]
-		length := roundUp(len(sequences[part[0]]), bucket)
-		flat, lengths := make([]int32, g.rows*length), make([]int32, g.rows)
+		length := bucket(len(sequences[part[0]]))
+		rows := g.fit(len(part))
+		flat, lengths := make([]int32, rows*length), make([]int32, rows)
 		for i, at := range part {
 			copy(flat[i*length:], sequences[at])
 			lengths[i] = int32(len(sequences[at]))
 		}
-		args := append(g.leaves(), tensors.FromFlatDataAndDimensions(flat, g.rows, length), tensors.FromFlatDataAndDimensions(lengths, g.rows))
-		out, err := engine.Try1(func() *tensors.Tensor { return g.scorer.MustCall(args...)[0] })
+		args := append(g.leaves(), tensors.FromFlatDataAndDimensions(flat, rows, length), tensors.FromFlatDataAndDimensions(lengths, rows))
+		values, err := g.floats(kernel{name: "score"}, g.scoreGraph, args)
 		if err != nil {
 			return nil, err
 		}
-		values, err := tensors.CopyFlatData[float32](out)
-		if err != nil {
-			return nil, err
-		}
-		_ = out.FinalizeAll()
 		for i, at := range part {
 			scores[at] = make([]float64, len(sequences[at])-1)
 			for j := range scores[at] {
@@ -59,6 +55,31 @@ func (g *Generator) LogProbs(ctx context.Context, sequences [][]int32, progress 
 		}
 	}
 	return scores, nil
+}
+
+// floats runs a graph of one output and copies that to the host.
+func (g *Generator) floats(k kernel, build func([]*Node) []*Node, args []any) ([]float32, error) {
+	outs, err := g.run(k, build, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer free(outs)
+	return tensors.CopyFlatData[float32](outs[0])
+}
+
+// padLeft lays prompts out as [rows, length] with the padding on the left, and counts it.
+// Idle rows repeat the first prompt.
+func padLeft(prompts [][]int32, rows, length int) (ids, pads *tensors.Tensor) {
+	flat, count := make([]int32, rows*length), make([]int32, rows)
+	for i := range rows {
+		p := prompts[0]
+		if i < len(prompts) {
+			p = prompts[i]
+		}
+		count[i] = int32(length - len(p))
+		copy(flat[i*length+length-len(p):], p)
+	}
+	return tensors.FromFlatDataAndDimensions(flat, rows, length), tensors.FromFlatDataAndDimensions(count, rows)
 }
 
 // scoreGraph: ids [B, T], padded on the right, and the tokens of each row [B] → the
@@ -90,16 +111,11 @@ func (g *Generator) Next(ctx context.Context, sequences [][]int32) ([][]float32,
 		for _, s := range part {
 			longest = max(longest, len(s))
 		}
-		ids, pads := padLeft(part, g.rows, roundUp(longest, bucket))
-		out, err := engine.Try1(func() *tensors.Tensor { return g.next.MustCall(append(g.leaves(), ids, pads)...)[0] })
+		ids, pads := padLeft(part, g.fit(len(part)), bucket(longest))
+		values, err := g.floats(kernel{name: "next"}, g.nextGraph, append(g.leaves(), ids, pads))
 		if err != nil {
 			return nil, err
 		}
-		values, err := tensors.CopyFlatData[float32](out)
-		if err != nil {
-			return nil, err
-		}
-		_ = out.FinalizeAll()
 		for i := range part {
 			all = append(all, values[i*g.model.Vocabulary:(i+1)*g.model.Vocabulary])
 		}

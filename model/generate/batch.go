@@ -1,0 +1,297 @@
+package generate
+
+import (
+	"context"
+	"math/bits"
+	"slices"
+	"time"
+
+	"github.com/gomlx/gomlx/core/tensors"
+)
+
+const (
+	// loopChunk is the most tokens that one execution decodes.
+	loopChunk = 64
+	// stopChunk is that where stop texts are looked for, which only the host can do:
+	// what a row decodes behind its stop is lost.
+	stopChunk = 16
+	// emitEvery is the time between two pieces of a stream: as many tokens are decoded
+	// at once as that allows.
+	emitEvery = 150 * time.Millisecond
+	// firstSlots are the slots for new tokens that a cache has at first; then it doubles.
+	firstSlots = 128
+	// worthwhile is the number of tokens still to come from which on a batch is laid out
+	// for fewer rows: that compiles its graph for them.
+	worthwhile = 32
+)
+
+// batches parts rows, longest prompt first. Prompts at most half as long as the
+// longest of a batch wait for the next one: each would be padded to that length.
+func (g *Generator) batches(rows []*row) [][]*row {
+	sorted := slices.Clone(rows)
+	slices.SortStableFunc(sorted, func(a, b *row) int { return len(b.ids) - len(a.ids) })
+	var parts [][]*row
+	for len(sorted) > 0 {
+		n := 1
+		for n < min(g.rows, len(sorted)) && 2*bucket(len(sorted[n].ids)) > bucket(len(sorted[0].ids)) {
+			n++
+		}
+		parts, sorted = append(parts, sorted[:n]), sorted[n:]
+	}
+	return parts
+}
+
+// bucket rounds a length up, by at most 32 or an eighth: each length is compiled once.
+func bucket(n int) int { return roundUp(n, max(32, 1<<bits.Len(uint(n-1))/16)) }
+
+func roundUp(n, grain int) int { return (n + grain - 1) / grain * grain }
+
+// fit is the number of rows of the smallest batch that holds n: a power of two, or the
+// most that there are.
+func (g *Generator) fit(n int) int { return min(1<<bits.Len(uint(n-1)), g.rows) }
+
+// batch is prompts on their way through the device, one row each.
+type batch struct {
+	*Generator
+	options  *Options
+	features features
+	rows     []*row // some idle
+	length   int    // of the padded prompts
+	cache    []*tensors.Tensor
+	slots    int // of the cache
+	before   int // new tokens of each row that is not done, before the prompts were read
+	made     int // … and since
+	leg      int // the most that may be made until they are read anew
+	pace     int // tokens of the next execution, where text is streamed
+}
+
+// batch continues at most rows prompts.
+func (g *Generator) batch(ctx context.Context, rows []*row, o *Options) error {
+	b := &batch{Generator: g, options: o, features: o.features(), rows: slices.Clone(rows), pace: 1}
+	for len(b.rows) < g.fit(len(rows)) {
+		b.rows = append(b.rows, rows[0].idle())
+	}
+	defer func() { free(b.cache) }()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := b.prefill(); err != nil {
+		return err
+	}
+	for b.live() > 0 {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if b.made == b.leg {
+			if err := b.readAnew(); err != nil {
+				return err
+			}
+		}
+		if err := b.layOut(); err != nil {
+			return err
+		}
+		if err := b.decode(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// left is the number of tokens that are still to be made.
+func (b *batch) left() int { return b.options.MaxNewTokens - b.before - b.made }
+
+func (b *batch) live() int {
+	n := 0
+	for _, r := range b.rows {
+		if !r.done {
+			n++
+		}
+	}
+	return n
+}
+
+// readAnew makes what the rows have so far their prompts. A model whose rows are rotated
+// in another way once they are longer than a border needs that where a row crosses it:
+// each token is so the one that follows the whole row before it, in whatever batch.
+func (b *batch) readAnew() error {
+	for _, r := range b.rows {
+		if !r.done {
+			r.ids = slices.Concat(r.ids, r.output.IDs[b.before:])
+		}
+	}
+	free(b.cache)
+	b.before, b.made, b.cache = b.before+b.made, 0, nil
+	return b.prefill()
+}
+
+// prefill reads the prompts into the cache.
+func (b *batch) prefill() error {
+	prompts := make([][]int32, len(b.rows))
+	b.leg, b.length = b.left(), 0
+	for i, r := range b.rows {
+		prompts[i] = r.ids
+		b.length = max(b.length, bucket(len(r.ids)))
+		if n := len(r.ids); !r.done && n <= b.model.RopeBorder() {
+			b.leg = min(b.leg, b.model.RopeBorder()-n+1)
+		}
+	}
+	b.slots = b.length + min(roundUp(b.left(), stopChunk), firstSlots)
+	ids, pads := padLeft(prompts, len(b.rows), b.length)
+	var err error
+	b.cache, err = b.run(kernel{name: "prefill", slots: b.slots}, b.prefillGraph(b.slots), append(b.leaves(), ids, pads)...)
+	return err
+}
+
+func (b *batch) pads() *tensors.Tensor {
+	pads := make([]int32, len(b.rows))
+	for i, r := range b.rows {
+		pads[i] = int32(b.length - len(r.ids))
+	}
+	return tensors.FromFlatDataAndDimensions(pads, len(pads))
+}
+
+// choiceInputs are those of [choice].
+func (b *batch) choiceInputs() []any {
+	var args []any
+	if b.features.sample || b.features.penalty {
+		args = append(args, tensors.FromFlatDataAndDimensions(b.options.knobs(), knobCount))
+	}
+	if b.features.penalty {
+		seen := make([]bool, 0, len(b.rows)*b.model.Vocabulary)
+		for _, r := range b.rows {
+			seen = append(seen, r.seen...)
+		}
+		args = append(args, tensors.FromFlatDataAndDimensions(seen, len(b.rows), b.model.Vocabulary))
+	}
+	if b.features.sample {
+		draws := make([]float32, len(b.rows)*b.chunk)
+		for i := range draws {
+			if r := b.rows[i/b.chunk]; !r.done {
+				draws[i] = r.draw(b.before + b.made + i%b.chunk)
+			}
+		}
+		args = append(args, tensors.FromFlatDataAndDimensions(draws, len(b.rows), b.chunk))
+	}
+	return args
+}
+
+// take gives every row its n new tokens: the first n of each line of tokens.
+func (b *batch) take(tokens *tensors.Tensor, n int) error {
+	flat, err := tensors.CopyFlatData[int32](tokens)
+	if err != nil {
+		return err
+	}
+	free([]*tensors.Tensor{tokens})
+	width := len(flat) / len(b.rows)
+	for i, r := range b.rows {
+		for _, id := range flat[i*width : i*width+n] {
+			if err := r.take(id); err != nil {
+				return err
+			}
+		}
+	}
+	b.made += n
+	return nil
+}
+
+// layOut gives the cache fewer rows when enough are done, so that they stop costing, and
+// more slots when it is full. A finished row's place is not given to a waiting prompt:
+// all rows write the same slot, so the cache would have to be shifted and to grow for
+// each that joins, and every width and length compiled; sorted by length, prompts of a
+// batch are much alike anyway.
+func (b *batch) layOut() error {
+	slots, rows := b.slots, b.fit(b.live())
+	if b.room() == 0 {
+		slots = min(2*slots-b.length, b.length+roundUp(b.made+b.left(), stopChunk))
+	}
+	if b.left() < worthwhile {
+		rows = len(b.rows)
+	}
+	if slots == b.slots && rows == len(b.rows) {
+		return nil
+	}
+	take, kept := make([]int32, 0, rows), make([]*row, 0, rows)
+	for _, wanted := range []bool{false, true} { // those that are not done, then idle ones
+		for i, r := range b.rows {
+			if r.done == wanted && len(kept) < rows {
+				take, kept = append(take, int32(i)), append(kept, r)
+			}
+		}
+	}
+	args := []any{tensors.FromFlatDataAndDimensions(take, rows)}
+	for _, t := range b.cache {
+		args = append(args, t)
+	}
+	cache, err := b.run(kernel{name: "layout", slots: slots}, layoutGraph(slots), args...)
+	if err != nil {
+		return err
+	}
+	free(b.cache)
+	b.cache, b.rows, b.slots = cache, kept, slots
+	return nil
+}
+
+// decode decodes one chunk.
+func (b *batch) decode() error {
+	steps, begun := b.steps(), time.Now()
+	done, last := make([]bool, len(b.rows)), make([]int32, len(b.rows))
+	for i, r := range b.rows {
+		done[i], last[i] = r.done, r.last
+	}
+	args := append(b.leaves(), int32(b.live()), tensors.FromFlatDataAndDimensions(done, len(done)), tensors.FromFlatDataAndDimensions(last, len(last), 1),
+		b.pads(), int32(b.slot()), int32(steps), int32(b.keep()), endsTensor(b.options.Ends))
+	args = append(args, b.choiceInputs()...)
+	for _, t := range b.cache {
+		args = append(args, t)
+	}
+	outs, err := b.run(kernel{name: "decode", features: b.features}, b.decodeGraph(b.features), args...)
+	if err != nil {
+		return err
+	}
+	free(b.cache)
+	b.cache = outs[2:]
+	made := int(tensors.ToScalar[int32](outs[1]))
+	b.pace = min(2*b.pace, max(1, int(emitEvery*time.Duration(made)/max(time.Since(begun), 1))))
+	return b.take(outs[0], made)
+}
+
+// slot is where the next token goes in, at first the prompt's last one once more.
+func (b *batch) slot() int { return b.length + b.made - 1 }
+
+// room is the number of slots that are left.
+func (b *batch) room() int { return b.slots - b.slot() }
+
+// steps is the number of tokens that the next execution decodes at most.
+func (b *batch) steps() int {
+	n := min(b.chunk, b.leg-b.made, b.room())
+	switch {
+	case b.options.Emit != nil:
+		n = min(n, b.pace)
+	case len(b.options.Stops) > 0:
+		n = min(n, stopChunk)
+	}
+	return n
+}
+
+// keep is the number of rows left at which the execution ends before its time: those
+// of the next smaller batch.
+func (b *batch) keep() int {
+	if len(b.rows) == 1 || b.left() < worthwhile {
+		return 0
+	}
+	return 1 << (bits.Len(uint(len(b.rows)-1)) - 1)
+}
+
+// endsTensor is never empty: -1 is no token.
+func endsTensor(ends []int32) *tensors.Tensor {
+	if len(ends) == 0 {
+		ends = []int32{-1}
+	}
+	return tensors.FromFlatDataAndDimensions(slices.Clone(ends), len(ends))
+}
+
+func free(list []*tensors.Tensor) {
+	for _, t := range list {
+		_ = t.FinalizeAll()
+	}
+}
