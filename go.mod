@@ -4,6 +4,7 @@ go 1.26.5
 
 require (
 	github.com/agnivade/levenshtein v1.2.2
+	github.com/ardanlabs/jinja v1.8.0
 	github.com/daulet/tokenizers v1.27.0
 	github.com/goccy/go-yaml v1.19.2
 	github.com/gomlx/compute v0.1.6

@@ -1,8 +1,6 @@
 package model
 
 import (
-	"alphalora/model/nn"
-
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
@@ -27,13 +25,12 @@ func CacheFrom(nodes []*Node, inPlace bool) *Cache {
 // Prefill runs left-padded prompts ids [B, T] and returns the hidden state of each row's
 // last position [B, C], and a cache with room for slots positions.
 func (d *Decoder) Prefill(ids, pads *Node, slots int) (*Node, *Cache) {
-	g, b, t := ids.Graph(), ids.Shape().Dim(0), ids.Shape().Dim(1)
-	visible := nn.CausalVisible(g, b, t, pads)
+	b, t := ids.Shape().Dim(0), ids.Shape().Dim(1)
 	cache := &Cache{}
-	hidden := d.run(ids, nn.Positions(g, b, t, pads), func(_ int, q, k, v *Node) *Node {
+	hidden := d.run(ids, d.whole(ids.Graph(), b, t, pads), func(_ int, k, v *Node) (*Node, *Node) {
 		cache.Keys = append(cache.Keys, grow(k, slots))
 		cache.Values = append(cache.Values, grow(v, slots))
-		return nn.Attention(q, k, v, visible)
+		return k, v
 	})
 	return Squeeze(SliceAxis(Reshape(hidden, b, t, d.Hidden), 1, AxisElem(-1)), 1), cache
 }
@@ -46,18 +43,14 @@ func grow(x *Node, slots int) *Node {
 }
 
 // Step runs one token of each row, ids [B, 1], that goes into slot (a scalar): the
-// hidden state [B, C]; the cache is advanced.
+// hidden state [B, C]; the cache is advanced. A row must not cross the border of
+// [Description.RopeBorder] by it: keys that were rotated in the other way stay so.
 func (d *Decoder) Step(ids, pads, slot *Node, cache *Cache) *Node {
-	g, b, s := ids.Graph(), ids.Shape().Dim(0), cache.Keys[0].Shape().Dim(1)
-	at := Iota(g, shapes.Make(dtypes.Int32, b, 1, s), 2)
-	visible := And(
-		LessOrEqual(at, BroadcastToDims(slot, b, 1, s)),
-		GreaterOrEqual(at, BroadcastToDims(Reshape(pads, b, 1, 1), b, 1, s)))
-	positions := Reshape(Sub(BroadcastToDims(slot, b), pads), b, 1)
-	return d.run(ids, positions, func(layer int, q, k, v *Node) *Node {
+	at := next(slot, pads, cache.Keys[0].Shape().Dim(1))
+	return d.run(ids, at, func(layer int, k, v *Node) (*Node, *Node) {
 		cache.Keys[layer] = cache.put(cache.Keys[layer], k, slot)
 		cache.Values[layer] = cache.put(cache.Values[layer], v, slot)
-		return nn.Attention(q, cache.Keys[layer], cache.Values[layer], visible)
+		return cache.Keys[layer], cache.Values[layer]
 	})
 }
 

@@ -2,6 +2,7 @@ package model
 
 import (
 	"fmt"
+	"slices"
 
 	"alphalora/model/nn"
 
@@ -33,37 +34,47 @@ type Decoder struct {
 	Delta      Delta            // nil: the base model alone
 	Checkpoint bool             // recompute each layer in the backward pass, to save memory
 	Full       bool             // the base itself trains, its embedding too
+	Lengths    *Node            // the tokens of each row that is padded on the right [B]; nil: none is
 }
 
-// attend maps a layer's query [B, T, H, D] and the fresh keys and values [B, T, K, D]
-// to what the queries see: [B, T, H·D].
-type attend func(layer int, q, k, v *Node) *Node
+// remember takes a layer's fresh keys and values [B, T, K, D] and returns all that its
+// queries may look at [B, S, K, D].
+type remember func(layer int, k, v *Node) (keys, values *Node)
 
 // Forward runs whole rows: ids [B, T] → the hidden state after the last norm [N, C].
 // pads [B] counts each row's left padding; nil for none.
 func (d *Decoder) Forward(ids, pads *Node) *Node {
-	b, t := ids.Shape().Dim(0), ids.Shape().Dim(1)
-	visible := nn.CausalVisible(ids.Graph(), b, t, pads)
-	positions := nn.Positions(ids.Graph(), b, t, pads)
-	return d.run(ids, positions, func(_ int, q, k, v *Node) *Node {
-		return nn.Attention(q, k, v, visible)
-	})
+	at := d.whole(ids.Graph(), ids.Shape().Dim(0), ids.Shape().Dim(1), pads)
+	return d.run(ids, at, func(_ int, k, v *Node) (*Node, *Node) { return k, v })
 }
 
 // run is the decoder: embedding, layers, last norm.
-func (d *Decoder) run(ids, positions *Node, attention attend) *Node {
+func (d *Decoder) run(ids *Node, at *tokens, memory remember) *Node {
 	x := d.embed(ids)
-	cos, sin := nn.RotaryAngles(positions, d.HeadDim, d.RopeBase)
+	rope := at.rotation(d.Rope)
+	local := rope
+	if d.LocalRope != nil {
+		local = at.rotation(*d.LocalRope)
+	}
 	for layer := range d.Layers {
 		if d.Checkpoint {
 			x = x.Checkpoint()
 		}
-		x = d.layer(layer, x, cos, sin, attention)
+		if d.Window(layer) > 0 {
+			x = d.layer(layer, x, local, at, memory)
+		} else {
+			x = d.layer(layer, x, rope, at, memory)
+		}
 	}
 	if d.Checkpoint {
 		x = x.StopCheckpoint()
 	}
-	return nn.RMSNorm(x, d.Weights[normName], d.NormEps, d.NormOffset)
+	return d.norm(x, normName)
+}
+
+// norm is the RMS norm over the last axis, with the weight of that name.
+func (d *Decoder) norm(x *Node, name string) *Node {
+	return nn.RMSNorm(x, d.Weights[name], d.NormEps, d.NormOffset)
 }
 
 // maxOneHot is the largest vocabulary whose embedding trains through a one-hot product:
@@ -85,21 +96,41 @@ func (d *Decoder) embed(ids *Node) *Node {
 	return x
 }
 
-// layer is x + attention(norm(x)), then x + mlp(norm(x)): x [N, C] → [N, C].
-func (d *Decoder) layer(i int, x, cos, sin *Node, attention attend) *Node {
-	b, t := cos.Shape().Dim(0), cos.Shape().Dim(1)
-	h := nn.RMSNorm(x, d.Weights[inputNormName(i)], d.NormEps, d.NormOffset)
-	qkv := d.project(i, []Site{Q, K, V}, h)
-	q := nn.Rotate(Reshape(qkv[0], b, t, d.Heads, d.HeadDim), cos, sin)
-	k := nn.Rotate(Reshape(qkv[1], b, t, d.KVHeads, d.HeadDim), cos, sin)
-	v := Reshape(qkv[2], b, t, d.KVHeads, d.HeadDim)
-	a := Reshape(attention(i, q, k, v), b*t, d.Heads*d.HeadDim)
-	x = Add(x, d.project(i, []Site{O}, a)[0])
+// layer is x + attention(norm(x)), then x + mlp(norm(x)), where a family may norm what
+// is added too: x [N, C] → [N, C].
+func (d *Decoder) layer(i int, x *Node, r rotation, at *tokens, memory remember) *Node {
+	a := d.attention(i, d.norm(x, layerName(i, inputNorm)), r, at, memory)
+	if d.PostNorms {
+		a = d.norm(a, layerName(i, postAttnNorm))
+	}
+	x = Add(x, a)
+	m := d.mlp(i, d.norm(x, layerName(i, d.mlpNorm())))
+	if d.PostNorms {
+		m = d.norm(m, layerName(i, postMLPNorm))
+	}
+	return Add(x, m)
+}
 
-	h = nn.RMSNorm(x, d.Weights[mlpNormName(i)], d.NormEps, d.NormOffset)
-	gu := d.project(i, []Site{Gate, Up}, h)
-	m := Mul(d.activate(gu[0]), gu[1])
-	return Add(x, d.project(i, []Site{Down}, m)[0])
+// attention lets every token look back: x [N, C] → [N, C].
+func (d *Decoder) attention(i int, x *Node, r rotation, at *tokens, memory remember) *Node {
+	b, t := r.cos.Shape().Dim(0), r.cos.Shape().Dim(1)
+	qkv := d.project(i, []Site{Q, K, V}, x)
+	q := Reshape(qkv[0], b, t, d.Heads, d.HeadDim)
+	k := Reshape(qkv[1], b, t, d.KVHeads, d.HeadDim)
+	v := Reshape(qkv[2], b, t, d.KVHeads, d.HeadDim)
+	if d.QKNorms {
+		q, k = d.norm(q, layerName(i, queryNorm)), d.norm(k, layerName(i, keyNorm))
+	}
+	q, k = nn.Rotate(q, r.cos, r.sin), nn.Rotate(k, r.cos, r.sin)
+	keys, values := memory(i, k, v)
+	a := nn.Attention(q, keys, values, at.seen(d.Window(i)), d.AttentionScale, d.AttentionCap)
+	return d.project(i, []Site{O}, Reshape(a, b*t, d.Heads*d.HeadDim))[0]
+}
+
+// mlp is down(activation(gate(x)) · up(x)): x [N, C] → [N, C].
+func (d *Decoder) mlp(i int, x *Node) *Node {
+	gu := d.project(i, []Site{Gate, Up}, x)
+	return d.project(i, []Site{Down}, Mul(d.activate(gu[0]), gu[1]))[0]
 }
 
 // project computes the projections of x that read the same input: base + delta.
@@ -107,6 +138,9 @@ func (d *Decoder) project(layer int, sites []Site, x *Node) []*Node {
 	outs := make([]*Node, len(sites))
 	for i, site := range sites {
 		outs[i] = nn.Linear(x, d.Weights[site.WeightName(layer)])
+		if slices.Contains(d.Biases, site) {
+			outs[i] = nn.AddBias(outs[i], d.Weights[biasName(layer, site)])
+		}
 	}
 	if d.Delta == nil {
 		return outs
@@ -120,10 +154,14 @@ func (d *Decoder) project(layer int, sites []Site, x *Node) []*Node {
 }
 
 func (d *Decoder) activate(x *Node) *Node {
-	if d.Activation == GELUTanh {
+	switch d.Activation {
+	case GELU:
+		return nn.GELU(x)
+	case GELUTanh:
 		return nn.GELUTanh(x)
+	default:
+		return nn.SiLU(x)
 	}
-	return nn.SiLU(x)
 }
 
 // Logits maps hidden states [N, C] to f32 scores of the vocabulary [N, V].
@@ -132,7 +170,11 @@ func (d *Decoder) Logits(hidden *Node) *Node {
 	if d.Tied {
 		head = d.Weights[embedName]
 	}
-	return ConvertDType(nn.Linear(hidden, head), dtypes.Float32)
+	logits := ConvertDType(nn.Linear(hidden, head), dtypes.Float32)
+	if d.LogitCap > 0 {
+		logits = nn.SoftCap(logits, d.LogitCap)
+	}
+	return logits
 }
 
 // Router is a [Delta] that chooses among experts.

@@ -6,38 +6,50 @@
 // family.go that turns a config.json into a Description.
 package model
 
-import (
-	"fmt"
-
-	"alphalora/model/weights"
-)
-
 // Activation of the gated MLP.
 type Activation string
 
 // The activations that families use.
 const (
 	SiLU     Activation = "silu"
+	GELU     Activation = "gelu" // exact
 	GELUTanh Activation = "gelu_tanh"
 )
 
+// activations are the names of config.json.
+var activations = map[string]Activation{
+	"silu": SiLU, "swish": SiLU, "gelu": GELU, "gelu_pytorch_tanh": GELUTanh, "gelu_new": GELUTanh,
+}
+
 // Description holds everything that the arithmetic of a decoder depends on.
 type Description struct {
-	Family       string     `json:"family"`
-	Vocabulary   int        `json:"vocabulary"`   // V, rows of the embedding
-	Hidden       int        `json:"hidden"`       // C
-	Layers       int        `json:"layers"`       //
-	Heads        int        `json:"heads"`        // H, query heads
-	KVHeads      int        `json:"kv_heads"`     // K, key/value heads; H is a multiple
-	HeadDim      int        `json:"head_dim"`     // D
-	Intermediate int        `json:"intermediate"` // width of the gated MLP
-	Context      int        `json:"context"`      // positions that the checkpoint states
-	NormEps      float64    `json:"norm_eps"`     //
-	NormOffset   float64    `json:"norm_offset"`  // 0: norm weights multiply; 1: (1 + w)
-	EmbedScale   float64    `json:"embed_scale"`  // factor on the embedding; 1 for none
-	RopeBase     float64    `json:"rope_base"`    //
-	Activation   Activation `json:"activation"`   //
-	Tied         bool       `json:"tied"`         // the head is the embedding
+	Family       string `json:"family"`
+	Vocabulary   int    `json:"vocabulary"`   // V, rows of the embedding
+	Hidden       int    `json:"hidden"`       // C
+	Layers       int    `json:"layers"`       //
+	Heads        int    `json:"heads"`        // H, query heads
+	KVHeads      int    `json:"kv_heads"`     // K, key/value heads; H is a multiple
+	HeadDim      int    `json:"head_dim"`     // D
+	Intermediate int    `json:"intermediate"` // width of the gated MLP
+	Context      int    `json:"context"`      // positions that the checkpoint states
+
+	NormEps    float64    `json:"norm_eps"`    //
+	NormOffset float64    `json:"norm_offset"` // 0: norm weights multiply; 1: (1 + w)
+	QKNorms    bool       `json:"qk_norms"`    // each head's query and key are normed before they are rotated
+	PostNorms  bool       `json:"post_norms"`  // what attention and MLP give is normed too, before it is added
+	EmbedScale float64    `json:"embed_scale"` // factor on the embedding, rounded to its number format; 1 for none
+	Activation Activation `json:"activation"`  //
+	Biases     []Site     `json:"biases"`      // the projections that add a bias
+
+	AttentionScale float64 `json:"attention_scale"`      // factor on q·k, 1/√D in most families
+	AttentionCap   float64 `json:"attention_cap"`        // c of c·tanh(x/c) on the scores of attention; 0 for none
+	LogitCap       float64 `json:"logit_cap"`            // the same on the scores of the vocabulary
+	Windows        []int   `json:"windows,omitempty"`    // a layer's positions that a query sees, its own the last; 0 or nil: all
+	Rope           Rope    `json:"rope"`                 //
+	LocalRope      *Rope   `json:"local_rope,omitempty"` // of the layers with a window, where it is another one
+
+	Tied  bool `json:"tied"`  // the head is the embedding
+	Fused bool `json:"fused"` // the checkpoint holds q, k, v in one matrix, and gate, up in another
 }
 
 // SiteDims returns the input and output width of a projection.
@@ -57,33 +69,14 @@ func (d Description) SiteDims(s Site) (in, out int) {
 	}
 }
 
-// Names of the tensors outside the projections.
-const (
-	embedName = "model.embed_tokens.weight"
-	normName  = "model.norm.weight"
-	headName  = "lm_head.weight"
-)
-
-func inputNormName(layer int) string {
-	return fmt.Sprintf("model.layers.%d.input_layernorm.weight", layer)
-}
-
-func mlpNormName(layer int) string {
-	return fmt.Sprintf("model.layers.%d.post_attention_layernorm.weight", layer)
-}
-
-// Specs lists the tensors of a checkpoint, in the order in which the model holds them.
-// A tied checkpoint may carry a copy of its head, which is then not read.
-func (d Description) Specs() []weights.Spec {
-	specs := []weights.Spec{{Name: embedName, Shape: []int{d.Vocabulary, d.Hidden}}}
-	for layer := range d.Layers {
-		specs = append(specs, weights.Spec{Name: inputNormName(layer), Shape: []int{d.Hidden}})
-		for _, site := range Sites() {
-			in, out := d.SiteDims(site)
-			specs = append(specs, weights.Spec{Name: site.WeightName(layer), Shape: []int{out, in}})
-		}
-		specs = append(specs, weights.Spec{Name: mlpNormName(layer), Shape: []int{d.Hidden}})
+// Window is the number of positions that a query of a layer sees; 0 for all.
+func (d Description) Window(layer int) int {
+	if d.Windows == nil {
+		return 0
 	}
-	specs = append(specs, weights.Spec{Name: normName, Shape: []int{d.Hidden}})
-	return append(specs, weights.Spec{Name: headName, Shape: []int{d.Vocabulary, d.Hidden}, Optional: d.Tied})
+	return d.Windows[layer]
 }
+
+// RopeBorder is the number of tokens after which a row is rotated in another way, so
+// that its cache must be made anew; 0 where there is none.
+func (d Description) RopeBorder() int { return d.Rope.Border }

@@ -53,28 +53,22 @@ func Load(ctx context.Context, eng *engine.Engine, dir, dtype string) (*Model, e
 	if err := set.Check(d.Specs()); err != nil {
 		return nil, err
 	}
+	if err := d.checkTied(dir, set); err != nil {
+		return nil, err
+	}
 	m := &Model{Description: d, Params: &Params{}, Engine: eng, Dir: dir, Fingerprint: set.Fingerprint()}
-	for _, spec := range d.held() {
+	for _, p := range d.held() {
 		if err := ctx.Err(); err != nil {
 			m.Free()
 			return nil, err
 		}
-		t, _ := set.Get(spec.Name)
-		if err := m.upload(t, dtype); err != nil {
+		t, _ := set.Get(p.File)
+		if err := m.upload(p.view(t), dtype); err != nil {
 			m.Free()
 			return nil, err
 		}
 	}
 	return m, nil
-}
-
-// held lists the tensors that the model keeps: a tied head is the embedding itself.
-func (d Description) held() []weights.Spec {
-	specs := d.Specs()
-	if d.Tied {
-		specs = specs[:len(specs)-1]
-	}
-	return specs
 }
 
 // upload moves one tensor from the mapped file to the device, converting it where the
@@ -106,7 +100,7 @@ func (m *Model) upload(t weights.Tensor, dtype string) error {
 
 // NewRandom makes a model of d with fresh weights: projections and embeddings normal
 // with deviation 0.02, those that write to the residual stream divided by √(2·layers),
-// norms at their neutral value. Source of the scaling: Radford et al., 2019.
+// norms at their neutral value, biases zero. Source of the scaling: Radford et al., 2019.
 func NewRandom(eng *engine.Engine, d Description, dtype string, seed uint64) (*Model, error) {
 	m := &Model{Description: d, Params: &Params{}, Engine: eng}
 	_, file, err := ParseDType(dtype)
@@ -114,8 +108,8 @@ func NewRandom(eng *engine.Engine, d Description, dtype string, seed uint64) (*M
 		return nil, err
 	}
 	rng := rand.New(rand.NewPCG(seed, 0x5eed))
-	for _, spec := range d.held() {
-		t, err := weights.FromFloat32s(spec.Name, spec.Shape, d.initial(spec, rng), file)
+	for _, p := range d.held() {
+		t, err := weights.FromFloat32s(p.Name, p.Shape, d.initial(p.Spec, rng), file)
 		if err != nil {
 			return nil, err
 		}
@@ -133,6 +127,9 @@ func (d Description) initial(spec weights.Spec, rng *rand.Rand) []float32 {
 		n *= dim
 	}
 	values := make([]float32, n)
+	if strings.HasSuffix(spec.Name, ".bias") {
+		return values
+	}
 	if len(spec.Shape) == 1 {
 		for i := range values {
 			values[i] = float32(1 - d.NormOffset)
@@ -149,21 +146,27 @@ func (d Description) initial(spec weights.Spec, rng *rand.Rand) []float32 {
 	return values
 }
 
-// Save writes the model's tensors to path as safetensors in dtype.
+// Save writes the model's tensors to path as safetensors in dtype, as its family's
+// checkpoints hold them.
 func (m *Model) Save(path, dtype string) error {
 	_, file, err := ParseDType(dtype)
 	if err != nil {
 		return err
 	}
 	var list []weights.Tensor
-	for i, name := range m.Names {
+	for i, p := range m.held() {
 		values, err := Float32s(m.Tensors[i])
 		if err != nil {
-			return fmt.Errorf("%s: not read from the device: %w", name, err)
+			return fmt.Errorf("%s: not read from the device: %w", p.Name, err)
 		}
-		t, err := weights.FromFloat32s(name, m.Tensors[i].Shape().Dimensions, values, file)
+		t, err := weights.FromFloat32s(p.File, p.Shape, values, file)
 		if err != nil {
 			return err
+		}
+		if p.Row > 0 { // the rows of one file's tensor follow each other
+			last := &list[len(list)-1]
+			last.Shape[0], last.Data = p.Row+p.Shape[0], append(last.Data, t.Data...)
+			continue
 		}
 		list = append(list, t)
 	}

@@ -29,7 +29,7 @@ func Count(d model.Description, s Shape) Counts {
 		for _, dim := range spec.Shape {
 			n *= dim
 		}
-		if !(spec.Optional && d.Tied) {
+		if !spec.Optional {
 			c.Frozen += n
 		}
 	}

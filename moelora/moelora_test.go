@@ -23,7 +23,7 @@ import (
 )
 
 var description = model.Description{Family: "llama", Vocabulary: 30, Hidden: 12, Layers: 3, Heads: 3, KVHeads: 1, HeadDim: 4,
-	Intermediate: 20, Context: 64, NormEps: 1e-6, EmbedScale: 1, RopeBase: 10000, Activation: model.SiLU}
+	Intermediate: 20, Context: 64, NormEps: 1e-6, EmbedScale: 1, AttentionScale: 0.5, Rope: model.PlainRope(4, 10000), Activation: model.SiLU}
 
 var once = sync.OnceValues(func() (*engine.Engine, error) { return engine.Open("") })
 
@@ -252,7 +252,12 @@ func TestSaveAndLoadAreExact(t *testing.T) {
 }
 
 func TestReleasedFormat(t *testing.T) {
-	dir := testkit.Shared(t, "reference", "llama")
+	for _, family := range []string{"llama", "mistral", "gemma"} {
+		t.Run(family, func(t *testing.T) { requireReleasedFormat(t, testkit.Shared(t, "reference", family)) })
+	}
+}
+
+func requireReleasedFormat(t *testing.T, dir string) {
 	m, err := model.Load(t.Context(), open(t), dir, "float32")
 	require.NoError(t, err)
 	a, err := moelora.Load(filepath.Join(dir, "adapter"), m, 0)

@@ -20,7 +20,7 @@ func tiny(t *testing.T) (*model.Model, *moelora.Adapter) {
 	eng, err := engine.Open("")
 	require.NoError(t, err)
 	d := model.Description{Family: "llama", Vocabulary: 40, Hidden: 16, Layers: 3, Heads: 4, KVHeads: 2, HeadDim: 4,
-		Intermediate: 24, Context: 64, NormEps: 1e-6, EmbedScale: 1, RopeBase: 10000, Activation: model.SiLU, Tied: true}
+		Intermediate: 24, Context: 64, NormEps: 1e-6, EmbedScale: 1, AttentionScale: 0.5, Rope: model.PlainRope(4, 10000), Activation: model.SiLU, Tied: true}
 	m, err := model.NewRandom(eng, d, "float32", 5)
 	require.NoError(t, err)
 	experts := []int{1, 3, 2}

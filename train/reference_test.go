@@ -83,9 +83,17 @@ func floats(t *testing.T, set *weights.Set, name string) []float32 {
 	return v
 }
 
+// references runs a test on each of the models with numbers of the released code.
+func references(t *testing.T, test func(t *testing.T, ref reference)) {
+	for _, family := range []string{"llama", "mistral", "gemma"} {
+		t.Run(family, func(t *testing.T) { test(t, openReference(t, family)) })
+	}
+}
+
 // TestReferenceGradients holds loss, routing loss and every gradient of the released code.
-func TestReferenceGradients(t *testing.T) {
-	ref := openReference(t, "llama")
+func TestReferenceGradients(t *testing.T) { references(t, requireGradients) }
+
+func requireGradients(t *testing.T, ref reference) {
 	st, err := newStepper(ref.model, ref.adapter, settings{balance: 0.001})
 	require.NoError(t, err)
 	defer st.close()
@@ -122,8 +130,9 @@ func TestReferenceGradients(t *testing.T) {
 }
 
 // TestReferenceCurve holds 30 optimiser steps of the released code.
-func TestReferenceCurve(t *testing.T) {
-	ref := openReference(t, "llama")
+func TestReferenceCurve(t *testing.T) { references(t, requireCurve) }
+
+func requireCurve(t *testing.T, ref reference) {
 	var curve struct {
 		Steps        int
 		Eps          float64

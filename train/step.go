@@ -93,6 +93,7 @@ func (s *stepper) accumulateGraph(inputs []*Node) []*Node {
 	owned, grads, rest := inputs[:len(params)], rest[:len(params)], rest[len(params):]
 	sums, ids, labels, lengths := rest[0], rest[1], rest[2], rest[3]
 	rng, perTarget, share := rest[4], rest[5], rest[6]
+	d.Lengths = lengths
 
 	var bound *moelora.Bound
 	if s.adapter == nil {

@@ -13,29 +13,18 @@ import (
 
 	"alphalora/internal/fault"
 	"alphalora/model/generate"
+	"alphalora/model/tokenizer"
 )
 
-// message is one turn of a conversation; role is system, user or assistant.
-type message struct {
-	Role    string `json:"role"`
-	Content string `json:"content"`
-}
-
-// chatTemplate lays a conversation out as the model was trained to read it.
-type chatTemplate interface {
-	// Chat gives the token ids of messages, with the head of the assistant's next turn
-	// where addGenerationPrompt is set.
-	Chat(messages []message, addGenerationPrompt bool) ([]int32, error)
-}
-
-// chatTemplateOf gives the model's own chat template.
-func chatTemplateOf(l *loaded) (chatTemplate, error) {
-	return nil, fault.Input(l.Dir, "use the verb generate", "chat templates are not read yet")
+// template lays a conversation out as a model was trained to read it; the model's
+// tokenizer does.
+type template interface {
+	Chat(messages []tokenizer.Message, prompt bool) (ids []int32, text string, err error)
 }
 
 // transcript is the JSON of the verb chat.
 type transcript struct {
-	Messages []message `json:"messages"`
+	Messages []tokenizer.Message `json:"messages"`
 }
 
 const chatHelp = `chat answers what is typed, one turn a line, with the model's chat template, and keeps the
@@ -74,11 +63,10 @@ func chatCommand(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		template, err := chatTemplateOf(l)
-		if err != nil {
+		if err := l.tokenizer.CheckChat(); err != nil {
 			return err
 		}
-		c := &chat{app: a, template: template, sampling: s, bos: bos, context: l.Context, out: a.text(*jsonPath), system: *system, generate: l.generator.Generate}
+		c := &chat{app: a, template: l.tokenizer, sampling: s, bos: bos, context: l.Context, out: a.text(*jsonPath), system: *system, generate: l.generator.Generate}
 		c.reset()
 		err = c.talk(cmd.Context(), os.Stdin, isTerminal(os.Stdin))
 		return errors.Join(err, a.writeJSON(*jsonPath, transcript{c.messages}))
@@ -89,22 +77,22 @@ func chatCommand(a *app) *cobra.Command {
 // chat is one conversation.
 type chat struct {
 	*app
-	template chatTemplate
+	template template
 	sampling *sampling
 	bos      int32
 	context  int // positions of the model
 	out      io.Writer
 	system   string
-	messages []message
+	messages []tokenizer.Message
 	turns    int
 	generate func(context.Context, [][]int32, generate.Options) ([]generate.Output, error)
 }
 
 // reset begins anew.
 func (c *chat) reset() {
-	c.messages = []message{}
+	c.messages = []tokenizer.Message{}
 	if c.system != "" {
-		c.messages = append(c.messages, message{"system", c.system})
+		c.messages = append(c.messages, tokenizer.Message{Role: "system", Content: c.system})
 	}
 }
 
@@ -185,8 +173,8 @@ func (c *chat) line(ctx context.Context, text string) (more bool, err error) {
 // answer takes a turn of the user's and streams the model's. A turn that cannot be
 // answered leaves the conversation as it was.
 func (c *chat) answer(ctx context.Context, text string) error {
-	messages := append(c.messages[:len(c.messages):len(c.messages)], message{"user", text})
-	ids, err := c.template.Chat(messages, true)
+	messages := append(c.messages[:len(c.messages):len(c.messages)], tokenizer.Message{Role: "user", Content: text})
+	ids, _, err := c.template.Chat(messages, true)
 	if err != nil {
 		return err
 	}
@@ -211,6 +199,6 @@ func (c *chat) answer(ctx context.Context, text string) error {
 		return err
 	}
 	_, err = fmt.Fprintln(c.out)
-	c.messages = append(messages, message{"assistant", outputs[0].Text})
+	c.messages = append(messages, tokenizer.Message{Role: "assistant", Content: outputs[0].Text})
 	return err
 }

@@ -23,6 +23,7 @@ var verbs = []func(*app) *cobra.Command{
 	chatCommand,
 	evalCommand,
 	demoCommand,
+	benchCommand,
 	doctorCommand,
 	versionCommand,
 }

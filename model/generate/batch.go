@@ -56,32 +56,27 @@ type batch struct {
 	options  *Options
 	features features
 	rows     []*row // some idle
-	length   int    // of the padded prompts
 	cache    []*tensors.Tensor
-	slots    int // of the cache
+	length   int // of the padded rows that it was filled with
+	slots    int // that it has
 	made     int // new tokens of each row that is not done
+	read     int // those of them that the cache was filled with
 	pace     int // tokens of the next execution, where text is streamed
 }
 
 // batch continues at most rows prompts.
 func (g *Generator) batch(ctx context.Context, rows []*row, o *Options) error {
-	b := &batch{Generator: g, options: o, features: o.features(), rows: slices.Clone(rows), pace: 1}
-	for len(b.rows) < g.fit(len(rows)) {
-		b.rows = append(b.rows, rows[0].idle())
-	}
-	b.length = bucket(len(rows[0].ids))
+	b := &batch{Generator: g, options: o, features: o.features(), rows: rows, pace: 1}
 	defer func() { free(b.cache) }()
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if err := b.prefill(); err != nil {
-		return err
-	}
 	for b.live() > 0 {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := b.layOut(); err != nil {
+		lay := b.layOut
+		if b.cache == nil || b.crossed() {
+			lay = b.prefill
+		}
+		if err := lay(); err != nil {
 			return err
 		}
 		if err := b.decode(); err != nil {
@@ -101,25 +96,38 @@ func (b *batch) live() int {
 	return n
 }
 
-// prefill reads the prompts into the cache.
+// crossed tells whether a row has grown over the length from which on the model rotates
+// a row in another way, so that the cache must be filled anew. Each token is so the one
+// that follows the whole row before it, in whatever batch.
+func (b *batch) crossed() bool {
+	border := b.model.RopeBorder()
+	return slices.ContainsFunc(b.rows, func(r *row) bool {
+		return !r.done && len(r.ids)+b.read <= border && len(r.ids)+b.made > border
+	})
+}
+
+// prefill reads the rows that are not done into a new cache.
 func (b *batch) prefill() error {
-	b.slots = b.length + min(roundUp(b.options.MaxNewTokens, stopChunk), firstSlots)
-	prompts := make([][]int32, len(b.rows))
-	for i, r := range b.rows {
-		prompts[i] = r.ids
+	b.rows = slices.DeleteFunc(slices.Clone(b.rows), func(r *row) bool { return r.done })
+	for want := b.fit(len(b.rows)); len(b.rows) < want; {
+		b.rows = append(b.rows, b.rows[0].idle())
 	}
-	ids, pads := padLeft(prompts, len(b.rows), b.length)
+	tokens := make([][]int32, len(b.rows))
+	longest := 0
+	for i, r := range b.rows {
+		tokens[i] = r.tokens()
+		longest = max(longest, len(tokens[i]))
+	}
+	b.length, b.read = bucket(longest), b.made
+	b.slots = b.length + min(roundUp(b.options.MaxNewTokens-b.made, stopChunk), firstSlots)
+	for i, r := range b.rows {
+		r.pad = b.length - len(tokens[i])
+	}
+	ids, pads := padLeft(tokens, len(b.rows), b.length)
+	free(b.cache)
 	var err error
 	b.cache, err = b.run(kernel{name: "prefill", slots: b.slots}, b.prefillGraph(b.slots), append(b.leaves(), ids, pads)...)
 	return err
-}
-
-func (b *batch) pads() *tensors.Tensor {
-	pads := make([]int32, len(b.rows))
-	for i, r := range b.rows {
-		pads[i] = int32(b.length - len(r.ids))
-	}
-	return tensors.FromFlatDataAndDimensions(pads, len(pads))
 }
 
 // choiceInputs are those of [choice].
@@ -174,7 +182,7 @@ func (b *batch) take(tokens *tensors.Tensor, n int) error {
 func (b *batch) layOut() error {
 	slots, rows := b.slots, b.fit(b.live())
 	if b.room() == 0 {
-		slots = min(2*slots-b.length, b.length+roundUp(b.options.MaxNewTokens, stopChunk))
+		slots = min(2*slots-b.length, b.length+roundUp(b.options.MaxNewTokens-b.read, stopChunk))
 	}
 	if b.options.MaxNewTokens-b.made < worthwhile {
 		rows = len(b.rows)
@@ -206,12 +214,12 @@ func (b *batch) layOut() error {
 // decode decodes one chunk.
 func (b *batch) decode() error {
 	steps, begun := b.steps(), time.Now()
-	done, last := make([]bool, len(b.rows)), make([]int32, len(b.rows))
+	done, last, pads := make([]bool, len(b.rows)), make([]int32, len(b.rows)), make([]int32, len(b.rows))
 	for i, r := range b.rows {
-		done[i], last[i] = r.done, r.last
+		done[i], last[i], pads[i] = r.done, r.last, int32(r.pad)
 	}
 	args := append(b.leaves(), int32(b.live()), tensors.FromFlatDataAndDimensions(done, len(done)), tensors.FromFlatDataAndDimensions(last, len(last), 1),
-		b.pads(), int32(b.slot()), int32(steps), int32(b.keep()), endsTensor(b.options.Ends))
+		tensors.FromFlatDataAndDimensions(pads, len(pads)), int32(b.slot()), int32(steps), int32(b.keep()), endsTensor(b.options.Ends))
 	args = append(args, b.choiceInputs()...)
 	for _, t := range b.cache {
 		args = append(args, t)
@@ -228,7 +236,7 @@ func (b *batch) decode() error {
 }
 
 // slot is where the next token goes in, at first the prompt's last one once more.
-func (b *batch) slot() int { return b.length + b.made - 1 }
+func (b *batch) slot() int { return b.length + b.made - b.read - 1 }
 
 // room is the number of slots that are left.
 func (b *batch) room() int { return b.slots - b.slot() }
@@ -236,6 +244,11 @@ func (b *batch) room() int { return b.slots - b.slot() }
 // steps is the number of tokens that the next execution decodes at most.
 func (b *batch) steps() int {
 	n := min(b.chunk, b.options.MaxNewTokens-b.made, b.room())
+	for _, r := range b.rows {
+		if left := b.model.RopeBorder() - len(r.ids) - b.made; !r.done && left >= 0 {
+			n = min(n, left+1)
+		}
+	}
 	switch {
 	case b.options.Emit != nil:
 		n = min(n, b.pace)

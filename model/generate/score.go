@@ -34,11 +34,12 @@ func (g *Generator) LogProbs(ctx context.Context, sequences [][]int32, progress 
 		part := order[start:min(start+g.rows, len(order))]
 		length := bucket(len(sequences[part[0]]))
 		rows := g.fit(len(part))
-		flat := make([]int32, rows*length)
+		flat, lengths := make([]int32, rows*length), make([]int32, rows)
 		for i, at := range part {
 			copy(flat[i*length:], sequences[at])
+			lengths[i] = int32(len(sequences[at]))
 		}
-		args := append(g.leaves(), tensors.FromFlatDataAndDimensions(flat, rows, length))
+		args := append(g.leaves(), tensors.FromFlatDataAndDimensions(flat, rows, length), tensors.FromFlatDataAndDimensions(lengths, rows))
 		values, err := g.floats(kernel{name: "score"}, g.scoreGraph, args)
 		if err != nil {
 			return nil, err
@@ -81,11 +82,13 @@ func padLeft(prompts [][]int32, rows, length int) (ids, pads *tensors.Tensor) {
 	return tensors.FromFlatDataAndDimensions(flat, rows, length), tensors.FromFlatDataAndDimensions(count, rows)
 }
 
-// scoreGraph: ids [B, T], padded on the right, → the log-probability of the token that
-// follows each position [B, T]; the last column means nothing.
+// scoreGraph: ids [B, T], padded on the right, and the tokens of each row [B] → the
+// log-probability of the token that follows each position [B, T]; the last column means
+// nothing.
 func (g *Generator) scoreGraph(inputs []*Node) []*Node {
 	d, rest := g.decoder(inputs)
 	ids := rest[0]
+	d.Lengths = rest[1]
 	b, t := ids.Shape().Dim(0), ids.Shape().Dim(1)
 	next := Concatenate([]*Node{SliceAxis(ids, 1, AxisRangeToEnd(1)), Zeros(ids.Graph(), shapes.Make(dtypes.Int32, b, 1))}, 1)
 	return []*Node{Reshape(nn.LogProb(d.Logits(d.Forward(ids, nil)), Reshape(next, b*t)), b, t)}

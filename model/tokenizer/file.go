@@ -7,59 +7,63 @@ import (
 	"fmt"
 )
 
-// parsed is a tokenizer.json that was looked through.
-type parsed struct {
-	clean  []byte         // what the library gets
-	ids    map[string]int // of every token by its text, added ones included
-	maxID  int
-	kinds  []kind
-	border border
+// file is a tokenizer.json that was looked through.
+type file struct {
+	parts map[string]json.RawMessage
+	model string         // the kind: BPE, Unigram, ...
+	ids   map[string]int // the model's own tokens
+	added []addedToken
+	level bool // names ByteLevel
+	pads  padding
 }
 
-// added is an entry of added_tokens.
-type added struct {
-	ID      int    `json:"id"`
-	Content string `json:"content"`
-	Special bool   `json:"special"`
+// padding is how the file would pad.
+type padding struct {
+	Direction string `json:"direction"`
+	Token     string `json:"pad_token"`
 }
 
 // parse checks the file and takes out of it what encoding must not do: transformers cuts
 // and pads only when asked to, whatever the file says.
-func parse(data []byte) (*parsed, error) {
+func parse(data []byte) (*file, error) {
 	if hasNUL(data) {
 		return nil, errors.New("has a NUL character in a string, which the library cannot take")
 	}
-	var file map[string]json.RawMessage
-	if err := json.Unmarshal(data, &file); err != nil {
+	f := &file{level: bytes.Contains(data, []byte(`"ByteLevel"`))}
+	if err := json.Unmarshal(data, &f.parts); err != nil {
 		return nil, fmt.Errorf("is not a JSON object: %w", err)
 	}
-	delete(file, "truncation")
-	delete(file, "padding")
+	_ = json.Unmarshal(f.parts["padding"], &f.pads) // absent or odd: no padding
+	delete(f.parts, "truncation")
+	delete(f.parts, "padding")
 	for _, key := range []string{"normalizer", "pre_tokenizer", "post_processor", "decoder"} {
-		part, err := cleanPart(file[key])
+		part, err := cleanPart(f.parts[key])
 		if err != nil {
 			return nil, fmt.Errorf("%s %w", key, err)
 		}
-		file[key] = part
+		f.parts[key] = part
 	}
-	p := &parsed{border: borderOf(file["decoder"])}
 	var err error
-	if file["decoder"], err = markNUL(file["decoder"]); err != nil {
+	if f.model, f.ids, err = readModel(f.parts["model"]); err != nil {
 		return nil, err
 	}
-	if p.ids, err = vocabulary(file["model"]); err != nil {
+	if raw := f.parts["added_tokens"]; raw != nil {
+		if err := json.Unmarshal(raw, &f.added); err != nil {
+			return nil, fmt.Errorf("added_tokens cannot be read: %w", err)
+		}
+	}
+	return f, nil
+}
+
+// finish puts the added tokens in and writes the file for the library.
+func (f *file) finish(v *vocabulary) (data []byte, err error) {
+	if f.parts["decoder"], err = markNUL(f.parts["decoder"]); err != nil {
 		return nil, err
 	}
-	special := map[string]bool{}
-	if err := addTokens(p.ids, special, file["added_tokens"]); err != nil {
+	if f.parts["added_tokens"], err = json.Marshal(v.added); err != nil {
 		return nil, err
 	}
-	for _, id := range p.ids {
-		p.maxID = max(p.maxID, id)
-	}
-	p.kinds = kindsOf(p.ids, special, p.maxID)
-	p.clean, err = json.Marshal(file)
-	return p, err
+	return json.Marshal(f.parts)
 }
 
 // hasNUL finds an escaped NUL. The library turns its messages into C strings, and one
@@ -168,29 +172,40 @@ func checkTemplate(node map[string]any) error {
 	return nil
 }
 
-// vocabulary lists the model's own tokens. The library could give their number, but not
-// their ids.
-func vocabulary(raw json.RawMessage) (map[string]int, error) {
+// readModel finds the kind of model and its own tokens. The library could give their
+// number, but not their ids.
+func readModel(raw json.RawMessage) (kind string, ids map[string]int, err error) {
 	var model struct {
+		Type   string          `json:"type"`
 		Vocab  json.RawMessage `json:"vocab"`
 		Prefix string          `json:"continuing_subword_prefix"`
 		Merges json.RawMessage `json:"merges"`
 	}
 	if json.Unmarshal(raw, &model) != nil || model.Vocab == nil {
-		return nil, errors.New("has no vocabulary that can be read")
+		return "", nil, errors.New("has no vocabulary that can be read")
 	}
 	if model.Prefix != "" && model.Merges != nil {
-		return nil, errors.New("model joins merges over a prefix of subwords, which is not supported")
+		return "", nil, errors.New("model joins merges over a prefix of subwords, which is not supported")
 	}
-	ids := map[string]int{}
-	if json.Unmarshal(model.Vocab, &ids) == nil {
-		return ids, checkIDs(ids)
+	if model.Type == "" && model.Merges != nil { // older files do not say it
+		model.Type = "BPE"
 	}
-	clear(ids)
-	var pieces [][]any // Unigram lists [text, score] in the order of ids
-	if err := json.Unmarshal(model.Vocab, &pieces); err != nil {
+	if json.Unmarshal(model.Vocab, &ids) != nil {
+		ids, err = listed(model.Vocab)
+	}
+	if err == nil {
+		err = checkIDs(ids)
+	}
+	return model.Type, ids, err
+}
+
+// listed reads the vocabulary of a Unigram model: [text, score] in the order of ids.
+func listed(raw json.RawMessage) (map[string]int, error) {
+	var pieces [][]any
+	if err := json.Unmarshal(raw, &pieces); err != nil {
 		return nil, errors.New("has no vocabulary that can be read")
 	}
+	ids := map[string]int{}
 	for i, piece := range pieces {
 		if len(piece) != 2 {
 			return nil, fmt.Errorf("piece %d of the vocabulary is not a text and a score", i)
@@ -211,35 +226,6 @@ func checkIDs(ids map[string]int) error {
 	for text, id := range ids {
 		if id < 0 || id > maxTokenID {
 			return fmt.Errorf("token %.40q has id %d", text, id)
-		}
-	}
-	return nil
-}
-
-// addTokens puts the added tokens into ids. The library numbers them itself, the ones
-// that the model lacks in their order after it; a file that states other numbers would
-// be encoded to ids that it does not mean.
-func addTokens(ids map[string]int, special map[string]bool, raw json.RawMessage) error {
-	var tokens []added
-	if raw == nil {
-		return nil
-	}
-	if err := json.Unmarshal(raw, &tokens); err != nil {
-		return fmt.Errorf("added_tokens cannot be read: %w", err)
-	}
-	next := len(ids)
-	for _, token := range tokens {
-		if token.Content == "" {
-			continue
-		}
-		special[token.Content] = special[token.Content] || token.Special
-		id, known := ids[token.Content]
-		if !known {
-			id, next = next, next+1
-			ids[token.Content] = id
-		}
-		if token.ID != id {
-			return fmt.Errorf("added token %.40q is stated as id %d, but its place makes it %d", token.Content, token.ID, id)
 		}
 	}
 	return nil

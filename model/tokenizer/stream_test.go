@@ -21,7 +21,7 @@ func byteLevel() object {
 		vocab[string(r)] = int(b)
 	}
 	level := object{"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false}
-	return object{"version": "1.0", "added_tokens": []any{addedToken(256, "<end>")}, "pre_tokenizer": level, "decoder": level,
+	return object{"version": "1.0", "added_tokens": []any{entry(256, "<end>")}, "pre_tokenizer": level, "decoder": level,
 		"model": object{"type": "BPE", "vocab": vocab, "merges": []any{}}}
 }
 
@@ -49,7 +49,7 @@ func TestStreamIsDecode(t *testing.T) {
 	unknown := tiny()
 	unknown["decoder"] = object{"type": "BPEDecoder", "suffix": "c"}
 	for name, file := range map[string]object{"bytes as fallback": tiny(), "bytes": byteLevel(), "no decoder": joined, "one that is not known": unknown} {
-		tok := open(t, map[string]any{"tokenizer.json": file})
+		tok := opened(t, map[string]any{"tokenizer.json": file})
 		rng := rand.New(rand.NewPCG(1, 2))
 		for range 300 {
 			ids := make([]int32, rng.IntN(120))
@@ -66,7 +66,7 @@ func TestStreamIsDecode(t *testing.T) {
 }
 
 func TestStreamHoldsPartsOfCharacters(t *testing.T) {
-	tok := open(t, map[string]any{"tokenizer.json": byteLevel()})
+	tok := opened(t, map[string]any{"tokenizer.json": byteLevel()})
 	s := tok.NewStream(true)
 	var got []string
 	for _, b := range []byte("a🚀é\xff\xf0\x9fb\xe2") {
@@ -85,7 +85,7 @@ func TestStreamHoldsPartsOfCharacters(t *testing.T) {
 
 // The window stays small whatever comes, so that the work is linear.
 func TestStreamIsBounded(t *testing.T) {
-	tok := open(t, map[string]any{"tokenizer.json": byteLevel()})
+	tok := opened(t, map[string]any{"tokenizer.json": byteLevel()})
 	s := tok.NewStream(true)
 	for i := range 10_000 {
 		_, err := s.Next(int32([]int{0xff, 0xf0, 0x80, 'a'}[i%4]))

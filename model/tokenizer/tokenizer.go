@@ -1,9 +1,15 @@
 // Package tokenizer turns text into the token ids of a model and back, with the Rust
-// library behind Hugging Face's tokenizers (through daulet/tokenizers).
+// library behind Hugging Face's tokenizers (through daulet/tokenizers), as transformers 5
+// does with the same directory.
 //
-// tokenizer.json says how text is cut. Which special tokens a prompt gets is said by its
-// post-processor, and by add_bos_token and add_eos_token of tokenizer_config.json as
-// transformers reads them. Which tokens end a generation is said by config.json and
+// tokenizer.json says how text is cut, what goes around a prompt (its post-processor) and
+// how ids are decoded. tokenizer_config.json names the special tokens and may add tokens;
+// with config.json it also names the class, and the classes of Llama-2, Gemma and Qwen
+// make most rules anew ([class]). add_bos_token and add_eos_token count for nothing where
+// there is a tokenizer.json. Other classes that transformers makes anew (CodeLlama's,
+// GPT-2's) are taken as their tokenizer.json says.
+//
+// Which tokens end a generation is said by the tokenizer, config.json and
 // generation_config.json.
 //
 // The library ends the whole process on some malformed files. What is known to do so is
@@ -11,6 +17,7 @@
 package tokenizer
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -24,6 +31,7 @@ import (
 	hf "github.com/daulet/tokenizers"
 
 	"alphalora/internal/fault"
+	"alphalora/model/tokenizer/chat"
 )
 
 // maxFileBytes bounds a tokenizer.json: the largest ones in use have some 35 MB.
@@ -32,11 +40,14 @@ const maxFileBytes = 256 << 20
 // Tokenizer is not safe for concurrent use.
 type Tokenizer struct {
 	hf             *hf.Tokenizer
-	maxID          int
+	maxID          int    // of tokenizer.json
 	kinds          []kind // by id
 	border         border
 	special        specials
 	prefix, suffix []int32 // what goes around a prompt
+	paddingSide    string
+	settings       *settings
+	template       *chat.Template // read when it is first used
 }
 
 // Open reads the tokenizer of a model directory.
@@ -44,31 +55,85 @@ func Open(dir string) (*Tokenizer, error) {
 	path := filepath.Join(dir, "tokenizer.json")
 	data, err := readFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		if _, err := os.Stat(filepath.Join(dir, "tokenizer.model")); err == nil {
-			return nil, fault.Input(path, "convert it once with transformers: AutoTokenizer.from_pretrained(DIR, use_fast=True).save_pretrained(DIR)",
-				"is missing; the directory has only a SentencePiece tokenizer.model")
-		}
-		return nil, fault.Input(path, "download the model's tokenizer.json into the directory", "is missing")
+		return nil, absent(dir, path)
 	}
 	if err != nil {
 		return nil, err
 	}
-	file, err := parse(data)
+	f, err := parse(data)
 	if err != nil {
 		return nil, fault.Input(path, "download it again", "%v", err)
 	}
-	t := &Tokenizer{maxID: file.maxID, kinds: file.kinds, border: file.border}
-	if t.special, err = readSpecials(dir, file.ids); err != nil {
+	s, err := readSettings(dir)
+	if err != nil {
 		return nil, err
 	}
-	if t.hf, err = hf.FromBytes(file.clean); err != nil {
-		return nil, fault.Input(path, "download it again", "is not a tokenizer that can be read: %v", err)
+	t, err := open(path, f, s)
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// absent says what to do where there is no tokenizer.json.
+func absent(dir, path string) error {
+	if _, err := os.Stat(filepath.Join(dir, "tokenizer.model")); err == nil {
+		command := fmt.Sprintf(`python -c "from transformers import AutoTokenizer as T; T.from_pretrained('%[1]s').save_pretrained('%[1]s')"`, dir)
+		return fault.Input(path, "convert it once, with the Python packages transformers, sentencepiece and protobuf: "+command,
+			"is missing; the directory has only a SentencePiece tokenizer.model")
+	}
+	return fault.Input(path, "download the model's tokenizer.json into the directory", "is missing")
+}
+
+// open makes the tokenizer that transformers would make of the file and the settings.
+func open(path string, f *file, s *settings) (*Tokenizer, error) {
+	c := classOf(s.model.Type, s.Class, f.level)
+	if err := s.readSpecials(c, f.added, f.pads.Token); err != nil {
+		return nil, err
+	}
+	if s.cleansUp(f.model) {
+		return nil, fault.Input(filepath.Join(s.dir, configFile), "set it to false", "clean_up_tokenization_spaces is not supported for this model")
+	}
+	own := newVocabulary(f.ids)
+	if err := own.addOwn(f.added); err != nil {
+		return nil, fault.Input(path, "download it again", "%v", err)
+	}
+	v := own
+	if c.remakes() {
+		v = newVocabulary(f.ids)
+		if err := c.remake(f.parts, s); err != nil {
+			return nil, fault.Input(path, "download it again", "%v", err)
+		}
+	}
+	maxID := own.maxID()
+	v.register(c, f.added, s)
+	t := &Tokenizer{maxID: maxID, kinds: kindsOf(v.ids, v.special(), v.maxID()), border: borderOf(f.parts["decoder"]), settings: s}
+	t.paddingSide = cmp.Or(s.PaddingSide, strings.ToLower(f.pads.Direction), c.paddingSide())
+	var err error
+	if t.special, err = findSpecials(s, v.defined(f, s)); err != nil {
+		return nil, err
+	}
+	return t, t.start(path, f, v)
+}
+
+// start gives the file to the library.
+func (t *Tokenizer) start(path string, f *file, v *vocabulary) error {
+	data, err := f.finish(v)
+	if err != nil {
+		return err
+	}
+	var options []hf.TokenizerOption
+	if t.settings.SplitSpecial {
+		options = append(options, hf.WithEncodeSpecialTokens())
+	}
+	if t.hf, err = hf.FromBytes(data, options...); err != nil {
+		return fault.Input(path, "download it again", "is not a tokenizer that can be read: %v", err)
 	}
 	if err := t.frame(); err != nil {
 		t.Close()
-		return nil, fault.Input(path, "use the files that belong together", "%v", err)
+		return fault.Input(path, "use the files that belong together", "%v", err)
 	}
-	return t, nil
+	return nil
 }
 
 // readFile reads a regular file of bounded size.
@@ -143,7 +208,9 @@ func (t *Tokenizer) Decode(ids []int32, skip bool) (string, error) {
 	return strings.ReplaceAll(text, nulMark, "\x00"), nil
 }
 
-// MaxID is the largest token id, added tokens included.
+// MaxID is the largest token id of tokenizer.json, added tokens included. A token that
+// only tokenizer_config.json names comes after it, as in transformers: the model may not
+// know it.
 func (t *Tokenizer) MaxID() int { return t.maxID }
 
 // BOS returns the token that begins a text, if there is one.
@@ -160,6 +227,11 @@ func (t *Tokenizer) EOS() (int32, bool) {
 // Pad returns the padding token, if there is one. Nothing here depends on it: padding
 // is known by its place, never by its id.
 func (t *Tokenizer) Pad() (int32, bool) { return value(t.special.pad) }
+
+// PaddingSide is the side on which transformers would pad with this tokenizer: left or
+// right. Batches for generation are padded on the left here, whatever it says, as the
+// last token of a prompt must stand at the end.
+func (t *Tokenizer) PaddingSide() string { return t.paddingSide }
 
 // EOSList lists every token that ends a generation.
 func (t *Tokenizer) EOSList() []int32 { return slices.Clone(t.special.eos) }

@@ -19,7 +19,7 @@ type object = map[string]any
 func tiny() object {
 	return object{
 		"version":      "1.0",
-		"added_tokens": []any{addedToken(0, "<unk>"), addedToken(1, "<s>"), addedToken(2, "</s>"), addedToken(12, "<pad>")},
+		"added_tokens": []any{entry(0, "<unk>"), entry(1, "<s>"), entry(2, "</s>"), entry(12, "<pad>")},
 		"normalizer": object{"type": "Sequence", "normalizers": []any{
 			object{"type": "Prepend", "prepend": "▁"},
 			object{"type": "Replace", "pattern": object{"String": " "}, "content": "▁"}}},
@@ -34,7 +34,7 @@ func tiny() object {
 	}
 }
 
-func addedToken(id int, content string) object {
+func entry(id int, content string) object {
 	return object{"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true}
 }
 
@@ -61,7 +61,7 @@ func write(t testing.TB, files map[string]any) string {
 	return dir
 }
 
-func open(t testing.TB, files map[string]any) *Tokenizer {
+func opened(t testing.TB, files map[string]any) *Tokenizer {
 	t.Helper()
 	tok, err := Open(write(t, files))
 	require.NoError(t, err)
@@ -79,7 +79,7 @@ func config(more object) object {
 }
 
 func TestEncodeAndDecode(t *testing.T) {
-	tok := open(t, map[string]any{"tokenizer.json": tiny(), "tokenizer_config.json": config(nil)})
+	tok := opened(t, map[string]any{"tokenizer.json": tiny(), "tokenizer_config.json": config(nil)})
 	for _, c := range []struct {
 		text    string
 		special bool
@@ -116,52 +116,76 @@ func TestEncodeAndDecode(t *testing.T) {
 }
 
 func TestDecodeNUL(t *testing.T) {
-	tok := open(t, map[string]any{"tokenizer.json": tiny()})
+	tok := opened(t, map[string]any{"tokenizer.json": tiny()})
 	text, err := tok.Decode([]int32{11, 3, 7, 3}, true)
 	require.NoError(t, err)
 	require.Equal(t, "abc\x00b\x00", text)
 }
 
 func TestEncodeRefusesWhatTheLibraryWouldBend(t *testing.T) {
-	tok := open(t, map[string]any{"tokenizer.json": tiny()})
+	tok := opened(t, map[string]any{"tokenizer.json": tiny()})
 	_, err := tok.Encode("ab\x00c", false)
 	require.EqualError(t, err, "text: has a NUL character at byte 2 (remove the NUL character)")
 	_, err = tok.Encode("a\xff", false)
 	require.EqualError(t, err, "text: is not UTF-8 (convert it to UTF-8)")
 }
 
-// What goes around a prompt, as transformers 4 decides it.
+// What goes around a prompt is the post-processor's business alone, whatever the policies
+// say: transformers 5 leaves them out.
 func TestPolicies(t *testing.T) {
 	bare := tiny()
 	bare["post_processor"] = nil
+	policies := object{"add_bos_token": true, "add_eos_token": true}
 	for name, c := range map[string]struct {
 		file   object
 		config object
 		ids    []int32
 	}{
-		"the post-processor's own":                   {tiny(), object{}, []int32{1, 11}},
-		"add_bos_token does not double it":           {tiny(), object{"add_bos_token": true}, []int32{1, 11}},
-		"another class keeps its post-processor":     {tiny(), object{"add_bos_token": false}, []int32{1, 11}},
-		"a Llama class follows the policy":           {tiny(), object{"add_bos_token": false, "tokenizer_class": "LlamaTokenizer"}, []int32{11}},
-		"a Llama class adds BOS by default":          {bare, object{"tokenizer_class": "LlamaTokenizerFast"}, []int32{1, 11}},
-		"a Gemma class too":                          {bare, object{"tokenizer_class": "GemmaTokenizer"}, []int32{1, 11}},
-		"no post-processor and no policy":            {bare, object{}, []int32{11}},
-		"no post-processor but add_bos_token":        {bare, object{"add_bos_token": true}, []int32{1, 11}},
-		"add_eos_token":                              {tiny(), object{"add_eos_token": true}, []int32{1, 11, 2}},
-		"both with a Llama class":                    {bare, object{"add_eos_token": true, "tokenizer_class": "LlamaTokenizer"}, []int32{1, 11, 2}},
-		"special tokens as objects with their texts": {bare, object{"bos_token": object{"content": "<s>"}, "add_bos_token": true}, []int32{1, 11}},
+		"the post-processor's own":       {tiny(), object{}, []int32{1, 11}},
+		"policies do not add":            {tiny(), policies, []int32{1, 11}},
+		"policies do not take away":      {tiny(), object{"add_bos_token": false}, []int32{1, 11}},
+		"no post-processor, no policy":   {bare, object{}, []int32{11}},
+		"no post-processor but policies": {bare, policies, []int32{11}},
 	} {
-		tok := open(t, map[string]any{"tokenizer.json": c.file, "tokenizer_config.json": config(c.config)})
-		ids, err := tok.Encode("abc", true)
-		require.NoError(t, err, name)
-		require.Equal(t, c.ids, ids, name)
+		for _, class := range []string{"", "LlamaTokenizer", "PreTrainedTokenizerFast"} {
+			c.config["tokenizer_class"] = class
+			tok := opened(t, map[string]any{"tokenizer.json": c.file, "tokenizer_config.json": config(c.config)})
+			ids, err := tok.Encode("abc", true)
+			require.NoError(t, err, name)
+			require.Equal(t, c.ids, ids, "%s %s", class, name)
+		}
+	}
+}
+
+// AutoTokenizer's choice.
+func TestClassOf(t *testing.T) {
+	for _, c := range []struct {
+		model, declared string
+		byteLevel       bool
+		want            class
+	}{
+		{"llama", "LlamaTokenizerFast", false, classLlama},
+		{"llama", "LlamaTokenizer", true, classFile},
+		{"llama", "", false, classFile},
+		{"llama", "PreTrainedTokenizerFast", false, classFile},
+		{"llama", "CodeLlamaTokenizer", false, classFile},
+		{"mistral", "LlamaTokenizer", false, classFile},
+		{"gemma2", "", false, classGemma},
+		{"gemma2", "GemmaTokenizer", false, classGemma},
+		{"gemma2", "LlamaTokenizer", false, classLlama},
+		{"qwen3", "", true, classQwen2},
+		{"qwen3", "PreTrainedTokenizerFast", true, classFile},
+		{"qwen2", "PreTrainedTokenizerFast", true, classQwen2},
+		{"phi3", "LlamaTokenizer", false, classFile},
+	} {
+		require.Equal(t, c.want, classOf(c.model, c.declared, c.byteLevel), "%v", c)
 	}
 }
 
 func TestSpecialTokens(t *testing.T) {
-	tok := open(t, map[string]any{"tokenizer.json": tiny(),
-		"special_tokens_map.json": object{"bos_token": "<s>", "eos_token": "<unk>", "pad_token": "<pad>"},
-		"tokenizer_config.json":   object{"eos_token": "</s>"},
+	tok := opened(t, map[string]any{"tokenizer.json": tiny(),
+		"special_tokens_map.json": object{"bos_token": "<s>", "eos_token": "</s>", "pad_token": object{"content": "<pad>"}},
+		"tokenizer_config.json":   object{"eos_token": "<unk>"},
 		"config.json":             object{"eos_token_id": 7, "bos_token_id": 5},
 		"generation_config.json":  object{"eos_token_id": []int{2, 8, -1}},
 	})
@@ -176,7 +200,7 @@ func TestSpecialTokens(t *testing.T) {
 	require.EqualValues(t, 2, eos)
 	require.Equal(t, []int32{2, 8}, tok.EOSList())
 
-	tok = open(t, map[string]any{"tokenizer.json": tiny(),
+	tok = opened(t, map[string]any{"tokenizer.json": tiny(),
 		"config.json": object{"eos_token_id": nil, "bos_token_id": 5, "pad_token_id": -1}})
 	bos, ok = tok.BOS()
 	require.True(t, ok)
@@ -192,7 +216,7 @@ func TestTruncationAndPaddingOfTheFileAreNotUsed(t *testing.T) {
 	file := tiny()
 	file["truncation"] = object{"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0}
 	file["padding"] = object{"strategy": object{"Fixed": 64}, "direction": "Right", "pad_to_multiple_of": nil, "pad_id": 0, "pad_type_id": 0, "pad_token": "<unk>"}
-	ids, err := open(t, map[string]any{"tokenizer.json": file}).Encode("abc a a a", true)
+	ids, err := opened(t, map[string]any{"tokenizer.json": file}).Encode("abc a a a", true)
 	require.NoError(t, err)
 	require.Equal(t, []int32{1, 11, 9, 9, 9}, ids)
 }
@@ -201,8 +225,8 @@ func TestUnigram(t *testing.T) {
 	file := tiny()
 	file["model"] = object{"type": "Unigram", "unk_id": 0, "byte_fallback": false,
 		"vocab": []any{[]any{"<unk>", 0}, []any{"<s>", 0}, []any{"</s>", 0}, []any{"▁", -2.5}, []any{"a", -1}, []any{"▁ab", -3}, []any{"b", -1}}}
-	file["added_tokens"] = []any{addedToken(0, "<unk>"), addedToken(7, "<new>")}
-	tok := open(t, map[string]any{"tokenizer.json": file})
+	file["added_tokens"] = []any{entry(0, "<unk>"), entry(7, "<new>")}
+	tok := opened(t, map[string]any{"tokenizer.json": file})
 	ids, err := tok.Encode("ab<new>", true)
 	require.NoError(t, err)
 	require.Equal(t, []int32{1, 5, 7}, ids)
@@ -217,7 +241,10 @@ func TestOpenAbsent(t *testing.T) {
 
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "tokenizer.model"), nil, 0o644))
 	_, err = Open(dir)
-	require.ErrorContains(t, err, "only a SentencePiece tokenizer.model (convert it once with transformers")
+	require.EqualError(t, err, filepath.Join(dir, "tokenizer.json")+": is missing; the directory has only a SentencePiece tokenizer.model "+
+		"(convert it once, with the Python packages transformers, sentencepiece and protobuf: "+
+		"python -c \"from transformers import AutoTokenizer as T; T.from_pretrained('"+dir+"').save_pretrained('"+dir+"')\")")
+	require.Equal(t, fault.StatusBad, fault.ExitStatus(err))
 
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "tokenizer.json"), 0o755))
 	_, err = Open(dir)
@@ -272,7 +299,7 @@ func hostile() map[string][]byte {
 	change("piece 0 of the vocabulary", model("vocab", []any{[]any{}}))
 	change("joins merges over a prefix", model("continuing_subword_prefix", "######"))
 	change("out of vocabulary", model("merges", []any{"q q"}))
-	change("its place makes it 12", func(o object) { o["added_tokens"] = []any{addedToken(40, "<new>")} })
+	change("its place makes it 12", func(o object) { o["added_tokens"] = []any{entry(40, "<new>")} })
 	change("added_tokens cannot be read", func(o object) { o["added_tokens"] = 3 })
 	change("has no token 99", func(o object) { o["post_processor"] = template("<s>", 99) })
 	change("without defining it", func(o object) { o["post_processor"].(object)["special_tokens"] = object{} })
@@ -293,6 +320,13 @@ func TestOpenRefusesBadNeighbours(t *testing.T) {
 		`bos_token is "<bos>", which tokenizer.json does not have`: {"tokenizer_config.json": object{"bos_token": "<bos>"}},
 		`tokenizer_config.json: cannot be read`:                    {"tokenizer_config.json": []byte("{")},
 		`config.json: cannot be read`:                              {"config.json": object{"eos_token_id": "two"}},
+		`padding_side is "up"`:                                     {"tokenizer_config.json": object{"padding_side": "up"}},
+		`fix_mistral_regex is not supported`:                       {"tokenizer_config.json": object{"fix_mistral_regex": true}},
+		`clean_up_tokenization_spaces is not`:                      {"tokenizer_config.json": object{"clean_up_tokenization_spaces": true, "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output": true}},
+		`has a NUL character in a string`:                          {"tokenizer_config.json": []byte(`{"pad_token":"\u0000"}`)},
+		`pad_token is not a token`:                                 {"tokenizer_config.json": object{"pad_token": 5}},
+		`extra_special_tokens is not a list`:                       {"tokenizer_config.json": object{"extra_special_tokens": 5}},
+		`"x" is not a token's id`:                                  {"tokenizer_config.json": object{"added_tokens_decoder": object{"x": entry(0, "a")}}},
 		`has no token 77`:                                          {"generation_config.json": object{"eos_token_id": []int{77}}},
 	} {
 		files["tokenizer.json"] = tiny()
@@ -313,7 +347,7 @@ func TestRealTokenizer(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, ids, 13)
 	require.EqualValues(t, 1, ids[0])
-	for _, text := range []string{"Once upon a time", "  two  spaces ", "ünïcödé 🚀\n\ttab", "### Response:\n"} {
+	for _, text := range []string{"Once upon a time", "two  spaces ", "ünïcödé 🚀\n\ttab", "### Response:\n"} {
 		ids, err := tok.Encode(text, true)
 		require.NoError(t, err)
 		back, err := tok.Decode(ids, true)
@@ -331,7 +365,35 @@ func FuzzOpen(f *testing.F) {
 	require.NoError(f, err)
 	f.Add(good)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		tok, err := Open(write(t, map[string]any{"tokenizer.json": data}))
+		for _, class := range []class{classFile, classLlama, classGemma, classQwen2} {
+			tok, err := Open(write(t, map[string]any{"tokenizer.json": data, "tokenizer_config.json": object{"tokenizer_class": class}}))
+			if err != nil {
+				require.Equal(t, fault.StatusBad, fault.ExitStatus(err))
+				continue
+			}
+			ids, err := tok.Encode("abc a\n", true)
+			if err == nil {
+				_, _ = tok.Decode(ids, true) // an error is a fair answer, a crash is not
+			}
+			tok.Close()
+		}
+	})
+}
+
+// FuzzSettings: the same of the files beside it, for each class that makes rules anew.
+func FuzzSettings(f *testing.F) {
+	for _, class := range []string{"LlamaTokenizer", "GemmaTokenizer", "Qwen2Tokenizer", "PreTrainedTokenizerFast"} {
+		for _, more := range []object{{"legacy": true}, {"add_prefix_space": false, "mask_token": "<mask>"}, {"split_special_tokens": true},
+			{"added_tokens_decoder": object{"3": entry(3, "a"), "40": entry(40, "<new>")}}, {"extra_special_tokens": []any{"b", entry(0, "<x>")}},
+			{"chat_template": "{{ bos_token }}{{ messages[0].content }}"}, {"unk_token": "c", "bos_token": nil, "eos_token": object{"content": "b"}}} {
+			more["tokenizer_class"] = class
+			data, err := json.Marshal(config(more))
+			require.NoError(f, err)
+			f.Add(data)
+		}
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		tok, err := Open(write(t, map[string]any{"tokenizer.json": tiny(), "tokenizer_config.json": data, "config.json": data}))
 		if err != nil {
 			require.Equal(t, fault.StatusBad, fault.ExitStatus(err))
 			return
@@ -341,5 +403,6 @@ func FuzzOpen(f *testing.F) {
 		if err == nil {
 			_, _ = tok.Decode(ids, true) // an error is a fair answer, a crash is not
 		}
+		_, _, _ = tok.Chat([]Message{{Role: "user", Content: "abc"}}, true)
 	})
 }

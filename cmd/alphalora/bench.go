@@ -1,0 +1,71 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"alphalora/internal/fault"
+	"alphalora/model"
+)
+
+func benchCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "bench",
+		Short:   "measure the speed of this machine at the program's work",
+		Example: "  alphalora bench generate --json generate.json",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(started(a, benchGenerateCommand(a)))
+	return cmd
+}
+
+// benchShapes are models without weights, by the config.json that describes them.
+var benchShapes = []struct{ name, config string }{
+	{"small", `{"model_type":"llama","vocab_size":4096,"hidden_size":512,"intermediate_size":1376,"num_hidden_layers":8,"num_attention_heads":8}`},
+	{"2gb", `{"model_type":"llama","vocab_size":32000,"hidden_size":2048,"intermediate_size":5632,"num_hidden_layers":20,"num_attention_heads":32,"num_key_value_heads":4}`},
+	{"llama-2-7b", `{"model_type":"llama","vocab_size":32000,"hidden_size":4096,"intermediate_size":11008,"num_hidden_layers":32,"num_attention_heads":32}`},
+	{"mistral-7b", `{"model_type":"mistral","vocab_size":32000,"hidden_size":4096,"intermediate_size":14336,"num_hidden_layers":32,"num_attention_heads":32,"num_key_value_heads":8}`},
+	{"gemma-7b", `{"model_type":"gemma","vocab_size":256000,"hidden_size":3072,"intermediate_size":24576,"num_hidden_layers":28,"num_attention_heads":16,"num_key_value_heads":16,"head_dim":256}`},
+}
+
+// benchShape finds a shape by its name.
+func benchShape(name string) (model.Description, error) {
+	var names []string
+	for _, s := range benchShapes {
+		if s.name == name {
+			return model.ParseDescription("--shape "+name, []byte(s.config))
+		}
+		names = append(names, s.name)
+	}
+	return model.Description{}, fault.Input("--shape "+name, "choose "+strings.Join(names, ", "), "there is no such shape")
+}
+
+// median runs work once unseen, then runs times, and returns the middle duration.
+func median(runs int, work func() error) (time.Duration, error) {
+	if err := work(); err != nil {
+		return 0, err
+	}
+	times := make([]time.Duration, runs)
+	for i := range times {
+		start := time.Now()
+		if err := work(); err != nil {
+			return 0, err
+		}
+		times[i] = time.Since(start)
+	}
+	slices.Sort(times)
+	return times[runs/2], nil
+}
+
+// inRange refuses a flag's value outside of [low, high].
+func inRange(flag string, value, low, high int) error {
+	if value < low || value > high {
+		return fault.Input(fmt.Sprintf("--%s %d", flag, value), fmt.Sprintf("use %d to %d", low, high), "is out of range")
+	}
+	return nil
+}

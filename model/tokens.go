@@ -1,0 +1,72 @@
+package model
+
+import (
+	"alphalora/model/nn"
+
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
+	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
+)
+
+// tokens is what a pass knows of its tokens beside their ids: where they stand.
+type tokens struct {
+	positions *Node // [B, T], from each row's first real token
+	lengths   *Node // [B], the real tokens of each row, those in the cache included
+	distances *Node // [B, T, S], from a query back to a key
+	visible   *Node // [B, T, S], what a query sees in a layer without a window
+	narrowed  map[int]*Node
+}
+
+// whole places rows of T tokens that stand alone.
+func (d *Decoder) whole(g *Graph, b, t int, pads *Node) *tokens {
+	distances := nn.Distances(Iota(g, shapes.Make(dtypes.Int32, b, t, t), 1))
+	p := &tokens{positions: nn.Positions(g, b, t, pads), lengths: d.Lengths, distances: distances,
+		visible: nn.Visible(distances, pads), narrowed: map[int]*Node{}}
+	if p.lengths == nil {
+		p.lengths = FillScalar(g, shapes.Make(dtypes.Int32, b), float64(t))
+		if pads != nil {
+			p.lengths = Sub(p.lengths, pads)
+		}
+	}
+	return p
+}
+
+// next places one token of each row, in a slot (a scalar) of a cache with so many.
+func next(slot, pads *Node, slots int) *tokens {
+	b := pads.Shape().Dim(0)
+	position := Sub(BroadcastToDims(slot, b), pads)
+	distances := nn.Distances(BroadcastToDims(slot, b, 1, slots))
+	return &tokens{positions: Reshape(position, b, 1), lengths: AddScalar(position, int32(1)),
+		distances: distances, visible: nn.Visible(distances, pads), narrowed: map[int]*Node{}}
+}
+
+// seen is what a query sees in a layer with a window, or without one where it is 0.
+func (p *tokens) seen(window int) *Node {
+	if window == 0 {
+		return p.visible
+	}
+	if p.narrowed[window] == nil {
+		p.narrowed[window] = nn.Within(p.visible, p.distances, window)
+	}
+	return p.narrowed[window]
+}
+
+// rotation is the cosines and sines of the tokens' positions, [B, T, 1, P].
+type rotation struct{ cos, sin *Node }
+
+// rotation computes an embedding's; rows longer than its border take its long frequencies.
+func (p *tokens) rotation(r Rope) rotation {
+	g, pairs := p.positions.Graph(), len(r.Inverse)
+	inverse := Reshape(Const(g, r.Inverse), 1, 1, 1, pairs)
+	if r.Border > 0 {
+		b := p.lengths.Shape().Dim(0)
+		long := GreaterThan(p.lengths, Scalar(g, p.lengths.DType(), r.Border))
+		inverse = Where(BroadcastToDims(Reshape(long, b, 1, 1, 1), b, 1, 1, pairs),
+			BroadcastToDims(Reshape(Const(g, r.Long), 1, 1, 1, pairs), b, 1, 1, pairs), BroadcastToDims(inverse, b, 1, 1, pairs))
+	}
+	cos, sin := nn.RotaryAngles(p.positions, inverse)
+	if r.Scale != 1 {
+		cos, sin = MulScalar(cos, r.Scale), MulScalar(sin, r.Scale)
+	}
+	return rotation{cos, sin}
+}
