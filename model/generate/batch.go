@@ -21,8 +21,8 @@ const (
 	// firstSlots are the slots for new tokens that a cache has at first; then it doubles.
 	firstSlots = 128
 	// worthwhile is the number of tokens still to come from which on a batch is laid out
-	// for fewer rows: that compiles its graph for them.
-	worthwhile = 32
+	// for fewer rows: at first that compiles the graph for them, which takes seconds.
+	worthwhile = 64
 )
 
 // batches parts rows, longest prompt first. Prompts at most half as long as the

@@ -43,8 +43,18 @@ func (c golden) options() Options {
 	return o
 }
 
+// chooser compiles a graph of each kind once.
+type chooser struct {
+	engine *engine.Engine
+	graphs map[features]*Exec
+}
+
+func newChooser(t *testing.T, engineName string) chooser {
+	return chooser{openEngine(t, engineName), map[features]*Exec{}}
+}
+
 // drawn chooses one token for each draw, of the same scores.
-func drawn(t *testing.T, eng *engine.Engine, o Options, scores []float32, seen []int, draws []float32) []int32 {
+func (ch chooser) drawn(t *testing.T, o Options, scores []float32, seen []int, draws []float32) []int32 {
 	n, v := len(draws), len(scores)
 	f, all, marks := o.features(), make([]float32, 0, n*v), make([]bool, n*v)
 	for i := range n {
@@ -53,19 +63,21 @@ func drawn(t *testing.T, eng *engine.Engine, o Options, scores []float32, seen [
 			marks[i*v+id] = true
 		}
 	}
-	c := choice{}
-	exec, err := NewExec(eng.Backend, func(in []*Node) []*Node {
-		c.read(f, in[1:])
-		return []*Node{c.choose(f, in[0], ScalarZero(in[0].Graph(), dtypes.Int32))}
-	})
-	require.NoError(t, err)
-	defer exec.Finalize()
+	if ch.graphs[f] == nil {
+		exec, err := NewExec(ch.engine.Backend, func(in []*Node) []*Node {
+			var c choice
+			c.read(f, in[1:])
+			return []*Node{c.choose(f, in[0], ScalarZero(in[0].Graph(), dtypes.Int32))}
+		})
+		require.NoError(t, err)
+		ch.graphs[f] = exec
+	}
 	args := []any{tensors.FromFlatDataAndDimensions(all, n, v), tensors.FromFlatDataAndDimensions(o.knobs(), knobCount)}
 	if f.penalty {
 		args = append(args, tensors.FromFlatDataAndDimensions(marks, n, v))
 	}
 	args = append(args, tensors.FromFlatDataAndDimensions(draws, n, 1))
-	ids, err := tensors.CopyFlatData[int32](exec.MustCall(args...)[0])
+	ids, err := tensors.CopyFlatData[int32](ch.graphs[f].MustCall(args...)[0])
 	require.NoError(t, err)
 	return ids
 }
@@ -84,10 +96,10 @@ func TestChoiceEqualsTransformers(t *testing.T) {
 		draws[i] = (float32(i) + 0.5) / n
 	}
 	for _, name := range []string{"", engine.Go} {
-		eng := openEngine(t, name)
+		ch := newChooser(t, name)
 		for i, c := range cases {
 			count := make([]int, len(c.Scores))
-			for _, id := range drawn(t, eng, c.options(), c.Scores, c.Seen, draws) {
+			for _, id := range ch.drawn(t, c.options(), c.Scores, c.Seen, draws) {
 				count[id]++
 			}
 			for id, p := range c.Probabilities {
@@ -103,15 +115,15 @@ func TestChoiceEqualsTransformers(t *testing.T) {
 // TestTiesAndEdges: tokens of equal score at an edge stay together, draws at the ends of
 // their range find a token, and no token of no weight is ever drawn.
 func TestTiesAndEdges(t *testing.T) {
-	eng := openEngine(t, "")
+	ch := newChooser(t, "")
 	edges := []float32{0x1p-24, 0x1p-20, 0.25, 0.5, 1 - 0x1p-24, 1} // from the least that uniform gives
 	tied := []float32{1, 3, 3, 3, 1, 1}
 	for _, o := range []Options{{Temperature: 1, TopK: 1}, {Temperature: 1, TopP: 1e-9}, {Temperature: lowest}, {Temperature: 1, MinP: 1}} {
-		ids := drawn(t, eng, o, tied, nil, edges)
+		ids := ch.drawn(t, o, tied, nil, edges)
 		require.Equal(t, []int32{1, 1, 1, 2, 3, 3}, ids, "%+v", o)
 	}
 	far := []float32{-math.MaxFloat32, -200, 5, -math.MaxFloat32, 4.9, float32(math.Inf(-1))}
-	for _, id := range drawn(t, eng, Options{Temperature: 1}, far, nil, edges) {
+	for _, id := range ch.drawn(t, Options{Temperature: 1}, far, nil, edges) {
 		require.Contains(t, []int32{2, 4}, id)
 	}
 }
