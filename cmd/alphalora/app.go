@@ -21,6 +21,7 @@ import (
 // app is what every verb shares: the streams, the engine, and how results and
 // progress are told.
 type app struct {
+	stdin          io.Reader
 	stdout, stderr io.Writer
 	backend        string // --backend
 	started        bool   // whether a verb's own work has begun
@@ -31,7 +32,7 @@ type app struct {
 }
 
 func newApp(stdout, stderr io.Writer) *app {
-	return &app{stdout: stdout, stderr: stderr}
+	return &app{stdin: os.Stdin, stdout: stdout, stderr: stderr}
 }
 
 // engine opens the engine at the first call, and says on standard error which it is.

@@ -68,7 +68,7 @@ func chatCommand(a *app) *cobra.Command {
 		}
 		c := &chat{app: a, template: l.tokenizer, sampling: s, bos: bos, context: l.Context, out: a.text(*jsonPath), system: *system, generate: l.generator.Generate}
 		c.reset()
-		err = c.talk(cmd.Context(), os.Stdin, isTerminal(os.Stdin))
+		err = c.talk(cmd.Context(), a.stdin, a.stdin == os.Stdin && isTerminal(os.Stdin))
 		return errors.Join(err, a.writeJSON(*jsonPath, transcript{c.messages}))
 	}
 	return cmd
