@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -20,14 +21,18 @@ import (
 // app is what every verb shares: the streams, the engine, and how results and
 // progress are told.
 type app struct {
+	stdin          io.Reader
 	stdout, stderr io.Writer
 	backend        string // --backend
 	started        bool   // whether a verb's own work has begun
 	opened         *engine.Engine
+
+	catching sync.Mutex
+	caught   func() // takes the next Ctrl-C in the program's place; nil: none does
 }
 
 func newApp(stdout, stderr io.Writer) *app {
-	return &app{stdout: stdout, stderr: stderr}
+	return &app{stdin: os.Stdin, stdout: stdout, stderr: stderr}
 }
 
 // engine opens the engine at the first call, and says on standard error which it is.
@@ -53,6 +58,29 @@ func (a *app) close() {
 		a.opened.Close()
 		a.opened = nil
 	}
+}
+
+// catch lets stop take each Ctrl-C, which then does not end the program, until release
+// is called.
+func (a *app) catch(stop func()) (release func()) {
+	set := func(f func()) {
+		a.catching.Lock()
+		defer a.catching.Unlock()
+		a.caught = f
+	}
+	set(stop)
+	return func() { set(nil) }
+}
+
+// interrupt gives a Ctrl-C to who catches it, and tells whether anybody did.
+func (a *app) interrupt() bool {
+	a.catching.Lock()
+	defer a.catching.Unlock()
+	if a.caught == nil {
+		return false
+	}
+	a.caught()
+	return true
 }
 
 // say prints one line on standard error.

@@ -20,8 +20,9 @@ func main() {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	go stopOn(signals, cancel)
-	err := run(ctx, newApp(os.Stdout, os.Stderr), os.Args[1:])
+	a := newApp(os.Stdout, os.Stderr)
+	go stopOn(signals, a, cancel)
+	err := run(ctx, a, os.Args[1:])
 	os.Exit(complain(ctx, os.Stderr, err))
 }
 
@@ -44,9 +45,13 @@ type interrupted struct{ signal syscall.Signal }
 
 func (i interrupted) Error() string { return i.signal.String() }
 
-// stopOn cancels the work on the first signal; the second one ends the process at once.
-func stopOn(signals <-chan os.Signal, cancel context.CancelCauseFunc) {
+// stopOn cancels the work on the first signal, unless it is a Ctrl-C that the work
+// catches; the second one ends the process at once.
+func stopOn(signals <-chan os.Signal, a *app, cancel context.CancelCauseFunc) {
 	got := <-signals
+	for got == os.Interrupt && a.interrupt() {
+		got = <-signals
+	}
 	signal.Reset(os.Interrupt, syscall.SIGTERM)
 	if s, ok := got.(syscall.Signal); ok {
 		cancel(interrupted{s})

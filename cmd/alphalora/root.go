@@ -20,6 +20,7 @@ var verbs = []func(*app) *cobra.Command{
 	trainCommand,
 	scoreCommand,
 	generateCommand,
+	chatCommand,
 	evalCommand,
 	demoCommand,
 	benchCommand,

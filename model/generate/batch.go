@@ -21,8 +21,8 @@ const (
 	// firstSlots are the slots for new tokens that a cache has at first; then it doubles.
 	firstSlots = 128
 	// worthwhile is the number of tokens still to come from which on a batch is laid out
-	// for fewer rows: that compiles its graph for them.
-	worthwhile = 32
+	// for fewer rows: at first that compiles the graph for them, which takes seconds.
+	worthwhile = 64
 )
 
 // batches parts rows, longest prompt first. Prompts at most half as long as the
@@ -56,38 +56,27 @@ type batch struct {
 	options  *Options
 	features features
 	rows     []*row // some idle
-	length   int    // of the padded prompts
 	cache    []*tensors.Tensor
-	slots    int // of the cache
-	before   int // new tokens of each row that is not done, before the prompts were read
-	made     int // … and since
-	leg      int // the most that may be made until they are read anew
+	length   int // of the padded rows that it was filled with
+	slots    int // that it has
+	made     int // new tokens of each row that is not done
+	read     int // those of them that the cache was filled with
 	pace     int // tokens of the next execution, where text is streamed
 }
 
 // batch continues at most rows prompts.
 func (g *Generator) batch(ctx context.Context, rows []*row, o *Options) error {
-	b := &batch{Generator: g, options: o, features: o.features(), rows: slices.Clone(rows), pace: 1}
-	for len(b.rows) < g.fit(len(rows)) {
-		b.rows = append(b.rows, rows[0].idle())
-	}
+	b := &batch{Generator: g, options: o, features: o.features(), rows: rows, pace: 1}
 	defer func() { free(b.cache) }()
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if err := b.prefill(); err != nil {
-		return err
-	}
 	for b.live() > 0 {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if b.made == b.leg {
-			if err := b.readAnew(); err != nil {
-				return err
-			}
+		lay := b.layOut
+		if b.cache == nil || b.crossed() {
+			lay = b.prefill
 		}
-		if err := b.layOut(); err != nil {
+		if err := lay(); err != nil {
 			return err
 		}
 		if err := b.decode(); err != nil {
@@ -96,9 +85,6 @@ func (g *Generator) batch(ctx context.Context, rows []*row, o *Options) error {
 	}
 	return nil
 }
-
-// left is the number of tokens that are still to be made.
-func (b *batch) left() int { return b.options.MaxNewTokens - b.before - b.made }
 
 func (b *batch) live() int {
 	n := 0
@@ -110,44 +96,38 @@ func (b *batch) live() int {
 	return n
 }
 
-// readAnew makes what the rows have so far their prompts. A model whose rows are rotated
-// in another way once they are longer than a border needs that where a row crosses it:
-// each token is so the one that follows the whole row before it, in whatever batch.
-func (b *batch) readAnew() error {
-	for _, r := range b.rows {
-		if !r.done {
-			r.ids = slices.Concat(r.ids, r.output.IDs[b.before:])
-		}
-	}
-	free(b.cache)
-	b.before, b.made, b.cache = b.before+b.made, 0, nil
-	return b.prefill()
+// crossed tells whether a row has grown over the length from which on the model rotates
+// a row in another way, so that the cache must be filled anew. Each token is so the one
+// that follows the whole row before it, in whatever batch.
+func (b *batch) crossed() bool {
+	border := b.model.RopeBorder()
+	return slices.ContainsFunc(b.rows, func(r *row) bool {
+		return !r.done && len(r.ids)+b.read <= border && len(r.ids)+b.made > border
+	})
 }
 
-// prefill reads the prompts into the cache.
+// prefill reads the rows that are not done into a new cache.
 func (b *batch) prefill() error {
-	prompts := make([][]int32, len(b.rows))
-	b.leg, b.length = b.left(), 0
-	for i, r := range b.rows {
-		prompts[i] = r.ids
-		b.length = max(b.length, bucket(len(r.ids)))
-		if n := len(r.ids); !r.done && n <= b.model.RopeBorder() {
-			b.leg = min(b.leg, b.model.RopeBorder()-n+1)
-		}
+	b.rows = slices.DeleteFunc(slices.Clone(b.rows), func(r *row) bool { return r.done })
+	for want := b.fit(len(b.rows)); len(b.rows) < want; {
+		b.rows = append(b.rows, b.rows[0].idle())
 	}
-	b.slots = b.length + min(roundUp(b.left(), stopChunk), firstSlots)
-	ids, pads := padLeft(prompts, len(b.rows), b.length)
+	tokens := make([][]int32, len(b.rows))
+	longest := 0
+	for i, r := range b.rows {
+		tokens[i] = r.tokens()
+		longest = max(longest, len(tokens[i]))
+	}
+	b.length, b.read = bucket(longest), b.made
+	b.slots = b.length + min(roundUp(b.options.MaxNewTokens-b.made, stopChunk), firstSlots)
+	for i, r := range b.rows {
+		r.pad = b.length - len(tokens[i])
+	}
+	ids, pads := padLeft(tokens, len(b.rows), b.length)
+	free(b.cache)
 	var err error
 	b.cache, err = b.run(kernel{name: "prefill", slots: b.slots}, b.prefillGraph(b.slots), append(b.leaves(), ids, pads)...)
 	return err
-}
-
-func (b *batch) pads() *tensors.Tensor {
-	pads := make([]int32, len(b.rows))
-	for i, r := range b.rows {
-		pads[i] = int32(b.length - len(r.ids))
-	}
-	return tensors.FromFlatDataAndDimensions(pads, len(pads))
 }
 
 // choiceInputs are those of [choice].
@@ -167,7 +147,7 @@ func (b *batch) choiceInputs() []any {
 		draws := make([]float32, len(b.rows)*b.chunk)
 		for i := range draws {
 			if r := b.rows[i/b.chunk]; !r.done {
-				draws[i] = r.draw(b.before + b.made + i%b.chunk)
+				draws[i] = r.draw(b.made + i%b.chunk)
 			}
 		}
 		args = append(args, tensors.FromFlatDataAndDimensions(draws, len(b.rows), b.chunk))
@@ -202,9 +182,9 @@ func (b *batch) take(tokens *tensors.Tensor, n int) error {
 func (b *batch) layOut() error {
 	slots, rows := b.slots, b.fit(b.live())
 	if b.room() == 0 {
-		slots = min(2*slots-b.length, b.length+roundUp(b.made+b.left(), stopChunk))
+		slots = min(2*slots-b.length, b.length+roundUp(b.options.MaxNewTokens-b.read, stopChunk))
 	}
-	if b.left() < worthwhile {
+	if b.options.MaxNewTokens-b.made < worthwhile {
 		rows = len(b.rows)
 	}
 	if slots == b.slots && rows == len(b.rows) {
@@ -234,12 +214,12 @@ func (b *batch) layOut() error {
 // decode decodes one chunk.
 func (b *batch) decode() error {
 	steps, begun := b.steps(), time.Now()
-	done, last := make([]bool, len(b.rows)), make([]int32, len(b.rows))
+	done, last, pads := make([]bool, len(b.rows)), make([]int32, len(b.rows)), make([]int32, len(b.rows))
 	for i, r := range b.rows {
-		done[i], last[i] = r.done, r.last
+		done[i], last[i], pads[i] = r.done, r.last, int32(r.pad)
 	}
 	args := append(b.leaves(), int32(b.live()), tensors.FromFlatDataAndDimensions(done, len(done)), tensors.FromFlatDataAndDimensions(last, len(last), 1),
-		b.pads(), int32(b.slot()), int32(steps), int32(b.keep()), endsTensor(b.options.Ends))
+		tensors.FromFlatDataAndDimensions(pads, len(pads)), int32(b.slot()), int32(steps), int32(b.keep()), endsTensor(b.options.Ends))
 	args = append(args, b.choiceInputs()...)
 	for _, t := range b.cache {
 		args = append(args, t)
@@ -256,14 +236,19 @@ func (b *batch) decode() error {
 }
 
 // slot is where the next token goes in, at first the prompt's last one once more.
-func (b *batch) slot() int { return b.length + b.made - 1 }
+func (b *batch) slot() int { return b.length + b.made - b.read - 1 }
 
 // room is the number of slots that are left.
 func (b *batch) room() int { return b.slots - b.slot() }
 
 // steps is the number of tokens that the next execution decodes at most.
 func (b *batch) steps() int {
-	n := min(b.chunk, b.leg-b.made, b.room())
+	n := min(b.chunk, b.options.MaxNewTokens-b.made, b.room())
+	for _, r := range b.rows {
+		if left := b.model.RopeBorder() - len(r.ids) - b.made; !r.done && left >= 0 {
+			n = min(n, left+1)
+		}
+	}
 	switch {
 	case b.options.Emit != nil:
 		n = min(n, b.pace)
@@ -276,7 +261,7 @@ func (b *batch) steps() int {
 // keep is the number of rows left at which the execution ends before its time: those
 // of the next smaller batch.
 func (b *batch) keep() int {
-	if len(b.rows) == 1 || b.left() < worthwhile {
+	if len(b.rows) == 1 || b.options.MaxNewTokens-b.made < worthwhile {
 		return 0
 	}
 	return 1 << (bits.Len(uint(len(b.rows)-1)) - 1)

@@ -14,6 +14,7 @@ type row struct {
 	ids     []int32 // the prompt
 	output  Output
 	done    bool
+	pad     int        // left padding, once it is in a batch
 	last    int32      // the token that goes in next
 	random  *rand.Rand // nil where nothing is drawn
 	drawn   []float32  // from random so far, one a new token
@@ -46,8 +47,11 @@ func newRow(o *Options, prompt int, ids []int32, vocabulary int) *row {
 	return r
 }
 
-// idle is a row that only fills a batch; it repeats a prompt.
-func (r *row) idle() *row { return &row{ids: r.ids, seen: r.seen, done: true} }
+// tokens are the prompt and what has come.
+func (r *row) tokens() []int32 { return slices.Concat(r.ids, r.output.IDs) }
+
+// idle is a row that only fills a batch; it repeats another's tokens.
+func (r *row) idle() *row { return &row{ids: r.tokens(), seen: r.seen, done: true} }
 
 // draw is the random number of the n-th new token.
 func (r *row) draw(n int) float32 {
