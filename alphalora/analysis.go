@@ -18,10 +18,14 @@ import (
 
 // Analysis is what was measured of a model.
 type Analysis struct {
-	Model     string        `json:"model"`
-	Estimator string        `json:"estimator"`
-	Matrices  []Measurement `json:"matrices"`
-	Layers    []Layer       `json:"layers"` // ascending
+	Model     string    `json:"model"`
+	Estimator string    `json:"estimator"`
+	Precision Precision `json:"precision"` // as asked for; a matrix's own may be higher
+	Solver    string    `json:"solver"`    // what computed the eigenvalues
+	// Fingerprint identifies the weights that were measured, however they are sharded.
+	Fingerprint string        `json:"fingerprint"`
+	Matrices    []Measurement `json:"matrices"`
+	Layers      []Layer       `json:"layers"` // ascending
 }
 
 // Measurement is what was measured of one matrix. In JSON its metrics stand beside
@@ -32,10 +36,13 @@ type Measurement struct {
 	Site       string           `json:"site"`
 	Rows       int              `json:"rows"`
 	Cols       int              `json:"cols"`
+	Precision  Precision        `json:"precision"`
 	KSDistance Value            `json:"ks_distance"`
 	XMin       Value            `json:"xmin"`
+	Tail       int              `json:"tail"` // eigenvalues from xmin upwards; 0 without a fit
 	Warning    string           `json:"warning"`
 	Metrics    map[string]Value `json:"-"` // by name, one of each of [Metrics]
+	Spectrum   Spectrum         `json:"-"` // empty where it was read from a file
 }
 
 // Layer holds the mean of each metric over a layer's matrices. In JSON they stand

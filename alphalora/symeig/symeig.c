@@ -142,6 +142,10 @@ int symeig_level(void) {
   return SYMEIG_BASE;
 }
 
+void symeig_widen(int format, const void *src, long count, double *out) {
+  widen_base_double(format, src, 0, count, 1, out);
+}
+
 int symeig_gram(int level, int wide, int format, const void *src, long rows, long cols, double scale, void *gram, long stride) {
   return table[level][wide].gram(format, src, rows, cols, scale, gram, stride);
 }

@@ -58,6 +58,14 @@ func (m Matrix) Largest() (largest float64, bad int) {
 	return float64(found), bad
 }
 
+// Values returns the values in double precision.
+func (m Matrix) Values() []float64 {
+	m.check()
+	out := make([]float64, m.Rows*m.Cols)
+	C.symeig_widen(C.int(m.Format), unsafe.Pointer(&m.Data[0]), C.long(len(out)), (*C.double)(unsafe.Pointer(&out[0])))
+	return out
+}
+
 // errMemory is what the C side says when it cannot allocate.
 var errMemory = errors.New("there is not enough memory for the eigenvalues")
 

@@ -12,6 +12,9 @@ int symeig_level(void);
 // the largest magnitude.
 long symeig_scan(int format, const void *src, long count, double *largest);
 
+// symeig_widen writes count finite values in double precision.
+void symeig_widen(int format, const void *src, long count, double *out);
+
 // Both return 0 where memory was not to be had. wide chooses double over float for the
 // numbers of gram.
 //
