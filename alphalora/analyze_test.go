@@ -137,7 +137,7 @@ func TestAnalysisRoundTrip(t *testing.T) {
 	require.JSONEq(t, string(data), string(again))
 
 	var table bytes.Buffer
-	require.NoError(t, a.WriteCSV(&table))
+	require.NoError(t, WriteCSV(&table, a))
 	lines, err := csv.NewReader(&table).ReadAll()
 	require.NoError(t, err)
 	require.Len(t, lines, 5)
