@@ -51,11 +51,16 @@ type Progress struct {
 	Left        time.Duration // by the arithmetic left and the speed so far; 0 at the end
 }
 
-// Phases holds the time that workers spent, in seconds: of two workers, two a second.
+// Phases holds the time that workers spent, in seconds: two workers spend two a second.
 type Phases struct {
-	Read, Digest, Solve, Fit float64
-	Cached                   int // spectra that came from the cache
-	mu                       sync.Mutex
+	Read        float64 // getting the bytes
+	Digest      float64 // SHA-256 of them
+	Products    float64 // Gram matrices, and waiting for the engine that makes them
+	Eigenvalues float64
+	Fit         float64
+	Cached      int // spectra that came from the cache
+
+	mu sync.Mutex
 }
 
 func (p *Phases) add(to *float64, begun time.Time) {
@@ -83,7 +88,7 @@ func Analyze(ctx context.Context, model string, matrices []Matrix, opts Options)
 	measured := make([]Measurement, len(matrices))
 	digests := make([][]byte, len(matrices))
 	tell := newTeller(matrices, opts)
-	err := eachMatrix(ctx, matrices, workerCount(matrices, opts), func(i int) (err error) {
+	err := eachMatrix(ctx, matrices, WorkerCount(matrices, opts), func(i int) (err error) {
 		if measured[i], digests[i], err = measure(matrices[i], opts); err == nil {
 			tell(i)
 		}
@@ -173,7 +178,8 @@ func newTeller(matrices []Matrix, opts Options) func(i int) {
 	}
 }
 
-func workerCount(matrices []Matrix, opts Options) int {
+// WorkerCount is how many of matrices are worked on at once: see [Options].
+func WorkerCount(matrices []Matrix, opts Options) int {
 	memory := opts.Memory
 	if memory == 0 {
 		memory = 2 << 30

@@ -60,9 +60,9 @@ func TestAnalyzeIsTheSameForAnyWorkers(t *testing.T) {
 
 func TestWorkersAreBoundedByMemory(t *testing.T) {
 	big := []Matrix{{Rows: 4096, Cols: 14336}, {Rows: 4096, Cols: 14336}}
-	require.Equal(t, 1, workerCount(big, Options{Solver: TwoStage(), Memory: 1 << 28}))
-	require.Equal(t, 1, workerCount(big, Options{Solver: TwoStage(), Memory: 1}))
-	require.Equal(t, 1, workerCount(big, Options{Solver: TwoStage(), Workers: 1, Memory: 1 << 40}))
+	require.Equal(t, 1, WorkerCount(big, Options{Solver: TwoStage(), Memory: 1 << 28}))
+	require.Equal(t, 1, WorkerCount(big, Options{Solver: TwoStage(), Memory: 1}))
+	require.Equal(t, 1, WorkerCount(big, Options{Solver: TwoStage(), Workers: 1, Memory: 1 << 40}))
 }
 
 func TestLayerMeanLeavesOutWhatHasNoValue(t *testing.T) {

@@ -19,9 +19,9 @@ import (
 func counted(solved *int) Solver {
 	s := TwoStage()
 	inner := s.solve
-	s.solve = func(m symeig.Matrix, scale float64, p Precision) ([]float64, error) {
+	s.solve = func(m symeig.Matrix, scale float64, p Precision, phases *Phases) ([]float64, error) {
 		*solved++
-		return inner(m, scale, p)
+		return inner(m, scale, p, phases)
 	}
 	return s
 }

@@ -3,6 +3,7 @@ package alphalora
 import (
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
@@ -42,16 +43,18 @@ func OnEngine(e *engine.Engine) (Solver, error) {
 	return Solver{Name: s.cores.Name + ", products on " + e.Name, bytes: s.cores.bytes, solve: s.solve}, nil
 }
 
-func (s *onEngine) solve(m symeig.Matrix, scale float64, p Precision) ([]float64, error) {
+func (s *onEngine) solve(m symeig.Matrix, scale float64, p Precision, phases *Phases) ([]float64, error) {
 	wide := m.Format == symeig.F64 || m.Format == symeig.F32
 	if p == Double || m.Format == symeig.F64 || wide && s.engine.Name != engine.CPU || s.engine.Name == engine.Go {
-		return s.cores.solve(m, scale, p)
+		return s.cores.solve(m, scale, p, phases)
 	}
+	begun := time.Now()
 	gram, err := s.gram(m, scale)
 	if err != nil {
 		return nil, err
 	}
-	return symeig.Eigenvalues(gram)
+	phases.add(&phases.Products, begun)
+	return timedEigenvalues(gram, phases)
 }
 
 // gram computes the strips and puts them together.

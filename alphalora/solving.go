@@ -85,17 +85,15 @@ func (s solving) spectrum(part string, parts []symeig.Matrix, p Precision) (Spec
 		s.opts.Phases.cached()
 		return spectrumOf(lambda, p), nil
 	}
-	begun := time.Now()
 	var lambda []float64
 	for _, m := range parts {
-		one, err := Eigenvalues(m, s.opts.Solver, p)
+		one, err := timedSpectrum(m, s.opts.Solver, p, s.opts.Phases)
 		if err != nil {
 			return Spectrum{}, err
 		}
 		lambda = append(lambda, one.Lambda...)
 	}
 	slices.Sort(lambda)
-	s.opts.Phases.add(&s.opts.Phases.Solve, begun)
 	s.opts.Cache.put(key, lambda)
 	return spectrumOf(lambda, p), nil
 }

@@ -3,6 +3,7 @@ package alphalora
 import (
 	"errors"
 	"math"
+	"time"
 	"unsafe"
 
 	"alphalora/alphalora/symeig"
@@ -42,8 +43,9 @@ func (p Precision) epsilon() float64 {
 type Solver struct {
 	Name string // what it is, for people and for files
 	// solve returns the eigenvalues, ascending, of the Gram matrix of scale·m over its
-	// smaller side. m's values are finite, and 1 at most once scaled.
-	solve func(m symeig.Matrix, scale float64, p Precision) ([]float64, error)
+	// smaller side, and adds its time to phases. m's values are finite, and 1 at most
+	// once scaled.
+	solve func(m symeig.Matrix, scale float64, p Precision, phases *Phases) ([]float64, error)
 	// bytes is the working memory of one call, at most.
 	bytes func(rows, cols int, p Precision) int64
 }
@@ -51,19 +53,27 @@ type Solver struct {
 // TwoStage computes products and eigenvalues with package symeig, each call on one core.
 func TwoStage() Solver {
 	return Solver{Name: "two-stage reduction, " + symeig.Instructions(), bytes: twoStageBytes,
-		solve: func(m symeig.Matrix, scale float64, p Precision) ([]float64, error) {
+		solve: func(m symeig.Matrix, scale float64, p Precision, phases *Phases) ([]float64, error) {
 			if p == Single {
-				return gramSpectrum[float32](m, scale)
+				return gramSpectrum[float32](m, scale, phases)
 			}
-			return gramSpectrum[float64](m, scale)
+			return gramSpectrum[float64](m, scale, phases)
 		}}
 }
 
-func gramSpectrum[T symeig.Float](m symeig.Matrix, scale float64) ([]float64, error) {
+func gramSpectrum[T symeig.Float](m symeig.Matrix, scale float64, phases *Phases) ([]float64, error) {
+	begun := time.Now()
 	gram, err := symeig.Gram[T](m, scale)
 	if err != nil {
 		return nil, err
 	}
+	phases.add(&phases.Products, begun)
+	return timedEigenvalues(gram, phases)
+}
+
+func timedEigenvalues[T symeig.Float](gram symeig.Symmetric[T], phases *Phases) ([]float64, error) {
+	begun := time.Now()
+	defer func() { phases.add(&phases.Eigenvalues, begun) }()
 	return symeig.Eigenvalues(gram)
 }
 
@@ -87,7 +97,8 @@ func Gonum() Solver {
 		}}
 }
 
-func gonumSpectrum(m symeig.Matrix, scale float64, _ Precision) ([]float64, error) {
+func gonumSpectrum(m symeig.Matrix, scale float64, _ Precision, phases *Phases) ([]float64, error) {
+	begun := time.Now()
 	values := m.Values()
 	for i := range values {
 		values[i] *= scale
@@ -98,6 +109,9 @@ func gonumSpectrum(m symeig.Matrix, scale float64, _ Precision) ([]float64, erro
 	}
 	var gram mat.SymDense
 	gram.SymOuterK(1, w)
+	phases.add(&phases.Products, begun)
+	begun = time.Now()
+	defer func() { phases.add(&phases.Eigenvalues, begun) }()
 	var eigen mat.EigenSym
 	if !eigen.Factorize(&gram, false) {
 		return nil, errors.New("the symmetric eigenproblem did not converge")
@@ -114,6 +128,10 @@ type Spectrum struct {
 
 // Eigenvalues returns the spectrum of m. A value that is NaN or infinite is an error.
 func Eigenvalues(m symeig.Matrix, solver Solver, p Precision) (Spectrum, error) {
+	return timedSpectrum(m, solver, p, &Phases{})
+}
+
+func timedSpectrum(m symeig.Matrix, solver Solver, p Precision, phases *Phases) (Spectrum, error) {
 	largest, bad := m.Largest()
 	if bad >= 0 {
 		return Spectrum{}, fault.Input("weights", "the file is damaged or its training diverged",
@@ -124,7 +142,7 @@ func Eigenvalues(m symeig.Matrix, solver Solver, p Precision) (Spectrum, error) 
 	}
 	_, exponent := math.Frexp(largest)
 	exponent = max(exponent, -1000) // of double weights that are nearly all zero
-	lambda, err := solver.solve(m, math.Ldexp(1, -exponent), p)
+	lambda, err := solver.solve(m, math.Ldexp(1, -exponent), p, phases)
 	if err != nil {
 		return Spectrum{}, err
 	}

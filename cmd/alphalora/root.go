@@ -22,6 +22,7 @@ var verbs = []func(*app) *cobra.Command{
 	generateCommand,
 	evalCommand,
 	demoCommand,
+	benchCommand,
 	doctorCommand,
 	versionCommand,
 }
