@@ -18,10 +18,14 @@ import (
 
 // Analysis is what was measured of a model.
 type Analysis struct {
-	Model     string        `json:"model"`
-	Estimator string        `json:"estimator"`
-	Matrices  []Measurement `json:"matrices"`
-	Layers    []Layer       `json:"layers"` // ascending
+	Model     string    `json:"model"`
+	Estimator string    `json:"estimator"`
+	Precision Precision `json:"precision"` // as asked for; a matrix's own may be higher
+	Solver    string    `json:"solver"`    // what computed the eigenvalues
+	// Fingerprint identifies the weights that were measured, however they are sharded.
+	Fingerprint string        `json:"fingerprint"`
+	Matrices    []Measurement `json:"matrices"`
+	Layers      []Layer       `json:"layers"` // ascending
 }
 
 // Measurement is what was measured of one matrix. In JSON its metrics stand beside
@@ -32,10 +36,13 @@ type Measurement struct {
 	Site       string           `json:"site"`
 	Rows       int              `json:"rows"`
 	Cols       int              `json:"cols"`
+	Precision  Precision        `json:"precision"`
 	KSDistance Value            `json:"ks_distance"`
 	XMin       Value            `json:"xmin"`
+	Tail       int              `json:"tail"` // eigenvalues from xmin upwards; 0 without a fit
 	Warning    string           `json:"warning"`
 	Metrics    map[string]Value `json:"-"` // by name, one of each of [Metrics]
+	Spectrum   Spectrum         `json:"-"` // empty where it was read from a file
 }
 
 // Layer holds the mean of each metric over a layer's matrices. In JSON they stand
@@ -105,28 +112,35 @@ func (a *Analysis) Warnings() []string {
 	return out
 }
 
-// WriteCSV writes one line for each matrix under a line of column names; what has no
-// value is empty.
-func (a *Analysis) WriteCSV(w io.Writer) error {
+// WriteCSV writes one line for each matrix of each analysis under a line of column names;
+// what has no value is empty.
+func WriteCSV(w io.Writer, list ...*Analysis) error {
 	out := csv.NewWriter(w)
-	head := []string{"name", "layer", "site", "rows", "cols", "ks_distance", "xmin"}
+	head := []string{"name", "layer", "site", "rows", "cols", "ks_distance", "xmin", "tail", "precision"}
 	for _, metric := range Metrics() {
 		head = append(head, metric.Name)
 	}
-	if err := out.Write(append(head, "warning")); err != nil {
+	if err := out.Write(append(head, "warning", "model", "estimator")); err != nil {
 		return err
 	}
-	for _, m := range a.Matrices {
-		line := []string{m.Name, strconv.Itoa(m.Layer), m.Site, strconv.Itoa(m.Rows), strconv.Itoa(m.Cols), m.KSDistance.text(), m.XMin.text()}
-		for _, metric := range Metrics() {
-			line = append(line, m.Metrics[metric.Name].text())
-		}
-		if err := out.Write(append(line, m.Warning)); err != nil {
-			return err
+	for _, a := range list {
+		for _, m := range a.Matrices {
+			if err := out.Write(m.csvLine(a)); err != nil {
+				return err
+			}
 		}
 	}
 	out.Flush()
 	return out.Error()
+}
+
+func (m Measurement) csvLine(a *Analysis) []string {
+	line := []string{m.Name, strconv.Itoa(m.Layer), m.Site, strconv.Itoa(m.Rows), strconv.Itoa(m.Cols),
+		m.KSDistance.text(), m.XMin.text(), strconv.Itoa(m.Tail), string(m.Precision)}
+	for _, metric := range Metrics() {
+		line = append(line, m.Metrics[metric.Name].text())
+	}
+	return append(line, m.Warning, a.Model, a.Estimator)
 }
 
 func (v Value) text() string {

@@ -1,10 +1,13 @@
 package alphalora
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
+	"time"
 
 	"alphalora/internal/fault"
 )
@@ -15,89 +18,176 @@ type Matrix struct {
 	Layer      int    // from 0
 	Site       string // which projection of the layer, as q_proj
 	Rows, Cols int    // out, in
-	// Values returns the Rows·Cols weights, row-major. It is called once, and
-	// nothing keeps or changes what it returns.
-	Values func() ([]float32, error)
+	DType      string // of its numbers, as safetensors files name it: F64, F32, F16 or BF16
+	// Bytes returns the Rows·Cols numbers, row-major and little-endian. It is called
+	// once for each analysis; nothing changes what it returns.
+	Bytes func() ([]byte, error)
+	// Done, if not nil, is called when the bytes are no longer needed.
+	Done func()
 }
 
 // Options says how to analyse.
 type Options struct {
 	Estimator Estimator
 	Solver    Solver
+	Precision Precision
+	Cache     *Cache // nil: none
 	// Workers is how many matrices are worked on at once; 0 means one for each CPU.
 	// There are never more than that, nor more than fit in Memory (one always does).
 	Workers int
-	// Memory bounds the working memory in bytes; 0 means 2 GiB.
+	// Memory bounds the working memory in bytes, not counting the files' own pages; 0
+	// means 2 GiB.
 	Memory int64
 	// Progress, if not nil, is called after each matrix, one call at a time.
-	Progress func(done, total int, name string)
+	Progress func(Progress)
+	// Phases, if not nil, gets the time of each phase added up over all workers.
+	Phases *Phases
 }
 
-// Analyze measures every matrix, each read when its turn comes and dropped after it,
-// and returns the measurements in the order of matrices with the mean of each layer.
-// It stops between matrices when ctx ends. Memory and Progress: see [Options].
+// Progress tells how far an analysis is.
+type Progress struct {
+	Done, Total int
+	Name        string        // of the matrix that was finished
+	Left        time.Duration // by the arithmetic left and the speed so far; 0 at the end
+}
+
+// Phases holds the time that workers spent, in seconds: two workers spend two a second.
+type Phases struct {
+	Read        float64 // getting the bytes
+	Digest      float64 // SHA-256 of them
+	Products    float64 // Gram matrices, and waiting for the engine that makes them
+	Eigenvalues float64
+	Fit         float64
+	Cached      int // spectra that came from the cache
+
+	mu sync.Mutex
+}
+
+func (p *Phases) add(to *float64, begun time.Time) {
+	p.mu.Lock()
+	*to += time.Since(begun).Seconds()
+	p.mu.Unlock()
+}
+
+func (p *Phases) cached() {
+	p.mu.Lock()
+	p.Cached++
+	p.mu.Unlock()
+}
+
+// Analyze measures every matrix, each read when its turn comes and dropped after it, the
+// largest first, and returns the measurements in the order of matrices with the mean of
+// each layer. It stops between matrices when ctx ends; what was solved is in the cache.
 func Analyze(ctx context.Context, model string, matrices []Matrix, opts Options) (*Analysis, error) {
 	if len(matrices) == 0 {
 		return nil, fault.Input("model "+model, "", "there is no matrix to analyse")
 	}
+	if opts.Phases == nil {
+		opts.Phases = &Phases{}
+	}
+	measured := make([]Measurement, len(matrices))
+	digests := make([][]byte, len(matrices))
+	tell := newTeller(matrices, opts)
+	err := eachMatrix(ctx, matrices, WorkerCount(matrices, opts), func(i int) (err error) {
+		if measured[i], digests[i], err = measure(matrices[i], opts); err == nil {
+			tell(i)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Analysis{
+		Model: model, Estimator: opts.Estimator.Name, Precision: opts.Precision, Solver: opts.Solver.Name,
+		Fingerprint: fingerprint(matrices, digests), Matrices: measured, Layers: layerMeans(measured),
+	}, nil
+}
+
+// eachMatrix calls work with the index of every matrix, the largest first, in so many
+// goroutines. It stops at the first error, and when ctx ends.
+func eachMatrix(ctx context.Context, matrices []Matrix, workers int, work func(i int) error) error {
+	order := make([]int, len(matrices))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(i, j int) int { return cmp.Compare(matrices[j].cost(), matrices[i].cost()) })
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	measured := make([]Measurement, len(matrices))
 	next := make(chan int)
-	var (
-		workers sync.WaitGroup
-		mu      sync.Mutex
-		done    int
-	)
-	for range workerCount(matrices, opts) {
-		workers.Go(func() {
+	var group sync.WaitGroup
+	for range workers {
+		group.Go(func() {
 			for i := range next {
-				m, err := Measure(matrices[i], opts.Estimator, opts.Solver)
-				if err != nil {
+				if err := work(i); err != nil {
 					stop(err)
 					return
 				}
-				mu.Lock()
-				measured[i] = m
-				done++
-				if opts.Progress != nil {
-					opts.Progress(done, len(matrices), m.Name)
-				}
-				mu.Unlock()
 			}
 		})
 	}
-	feed(ctx, next, len(matrices))
-	workers.Wait()
+	feed(ctx, next, order)
+	group.Wait()
 	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
-	return &Analysis{Model: model, Estimator: opts.Estimator.Name, Matrices: measured, Layers: layerMeans(measured)}, nil
+	return nil
 }
 
-// feed sends 0 ... n-1 until ctx ends.
-func feed(ctx context.Context, next chan<- int, n int) {
+// feed sends every index until ctx ends.
+func feed(ctx context.Context, next chan<- int, order []int) {
 	defer close(next)
-	for i := range n {
+	for _, i := range order {
 		select {
 		case next <- i:
 		case <-ctx.Done():
 			return
 		}
+		if ctx.Err() != nil {
+			return
+		}
 	}
 }
 
-func workerCount(matrices []Matrix, opts Options) int {
+// cost is the arithmetic of a matrix: half its Gram matrix, and its reduction.
+func (m Matrix) cost() float64 {
+	n, long := float64(min(m.Rows, m.Cols)), float64(max(m.Rows, m.Cols))
+	return n * n * (long + 2*n)
+}
+
+// newTeller returns what is called when matrix i is done.
+func newTeller(matrices []Matrix, opts Options) func(i int) {
+	var mu sync.Mutex
+	var cost, costs float64
+	done, begun := 0, time.Now()
+	for _, m := range matrices {
+		costs += m.cost()
+	}
+	return func(i int) {
+		mu.Lock()
+		defer mu.Unlock()
+		done++
+		cost += matrices[i].cost()
+		if opts.Progress == nil {
+			return
+		}
+		p := Progress{Done: done, Total: len(matrices), Name: matrices[i].Name}
+		if done < len(matrices) {
+			p.Left = time.Duration(float64(time.Since(begun)) * (costs - cost) / cost)
+		}
+		opts.Progress(p)
+	}
+}
+
+// WorkerCount is how many of matrices are worked on at once: see [Options].
+func WorkerCount(matrices []Matrix, opts Options) int {
 	memory := opts.Memory
 	if memory == 0 {
 		memory = 2 << 30
 	}
 	var largest int64 = 1
 	for _, m := range matrices {
-		// W and its scaled copy; the Gram matrix, once more inside the solver, and
-		// the narrow one that a product in single precision starts from.
-		n := int64(min(m.Rows, m.Cols))
-		largest = max(largest, 8*int64(m.Rows)*int64(m.Cols)+20*n*n)
+		// single precision may turn out not to be enough
+		largest = max(largest, opts.Solver.bytes(m.Rows, m.Cols, Double))
 	}
 	count := runtime.GOMAXPROCS(0)
 	if opts.Workers > 0 {
@@ -106,34 +196,28 @@ func workerCount(matrices []Matrix, opts Options) int {
 	return max(1, min(count, len(matrices), int(memory/largest)))
 }
 
-// Measure reads one matrix and measures it.
-func Measure(m Matrix, estimator Estimator, solver Solver) (Measurement, error) {
-	w, err := m.Values()
+// measure reads one matrix and measures it.
+func measure(m Matrix, opts Options) (Measurement, []byte, error) {
+	begun := time.Now()
+	data, err := m.Bytes()
 	if err != nil {
-		return Measurement{}, err
+		return Measurement{}, nil, err
 	}
-	s, err := Eigenvalues(w, m.Rows, m.Cols, solver)
+	if m.Done != nil {
+		defer m.Done()
+	}
+	opts.Phases.add(&opts.Phases.Read, begun)
+	w, err := view(data, m.DType, m.Rows, m.Cols)
 	if err != nil {
-		return Measurement{}, fmt.Errorf("%s: %w", m.Name, err)
+		return Measurement{}, nil, fmt.Errorf("%s: %w", m.Name, err)
 	}
-	out := Measurement{
-		Name: m.Name, Layer: m.Layer, Site: m.Site, Rows: m.Rows, Cols: m.Cols,
-		KSDistance: None(), XMin: None(), Metrics: map[string]Value{},
+	begun = time.Now()
+	id := digest(m, data)
+	opts.Phases.add(&opts.Phases.Digest, begun)
+	out, err := newSolving(w, id, opts).measure()
+	if err != nil {
+		return Measurement{}, nil, fmt.Errorf("%s: %w", m.Name, err)
 	}
-	var tail *Fit
-	fit, err := estimator.Fit(s)
-	switch {
-	case err != nil:
-		out.Warning = fmt.Sprintf("no alpha, left out of the layer's mean: %v", err)
-	default:
-		tail = &fit
-		out.KSDistance, out.XMin = Value(fit.Distance), Value(fit.XMin)
-		if s.Rank < len(s.Lambda) {
-			out.Warning = fmt.Sprintf("rank %d of %d; the tail lies within it", s.Rank, len(s.Lambda))
-		}
-	}
-	for _, metric := range Metrics() {
-		out.Metrics[metric.Name] = metric.of(s, tail)
-	}
-	return out, nil
+	out.Name, out.Layer, out.Site, out.Rows, out.Cols = m.Name, m.Layer, m.Site, m.Rows, m.Cols
+	return out, id, nil
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"alphalora/internal/fault"
@@ -22,14 +23,14 @@ func smallModel(layers int, zero ...string) []Matrix {
 	for layer := range layers {
 		for site, shape := range [][2]int{{16, 12}, {8, 12}} {
 			name := fmt.Sprintf("layer.%d.site.%d", layer, site)
-			m := Matrix{Name: name, Layer: layer, Site: fmt.Sprint("site", site), Rows: shape[0], Cols: shape[1]}
+			m := Matrix{Name: name, Layer: layer, Site: fmt.Sprint("site", site), Rows: shape[0], Cols: shape[1], DType: "F32"}
 			w := heavyTailed(m.Rows, m.Cols, uint64(layer*2+site))
 			for _, z := range zero {
 				if z == name {
 					clear(w)
 				}
 			}
-			m.Values = func() ([]float32, error) { return w, nil }
+			m.Bytes = func() ([]byte, error) { return matrixOf(w, m.Rows, m.Cols).Data, nil }
 			out = append(out, m)
 		}
 	}
@@ -40,11 +41,12 @@ func TestAnalyzeIsTheSameForAnyWorkers(t *testing.T) {
 	var first *Analysis
 	for _, workers := range []int{1, 2, 9} {
 		calls := 0
-		opts := Options{Estimator: Estimators()[0], Solver: Float64(), Workers: workers, Progress: func(done, total int, name string) {
+		opts := Options{Estimator: Estimators()[0], Solver: TwoStage(), Precision: Double, Workers: workers, Progress: func(p Progress) {
 			calls++
-			require.Equal(t, calls, done)
-			require.Equal(t, 6, total)
-			require.NotEmpty(t, name)
+			require.Equal(t, calls, p.Done)
+			require.Equal(t, 6, p.Total)
+			require.NotEmpty(t, p.Name)
+			require.Equal(t, calls == 6, p.Left == 0)
 		}}
 		a, err := Analyze(context.Background(), "m", smallModel(3), opts)
 		require.NoError(t, err)
@@ -58,13 +60,13 @@ func TestAnalyzeIsTheSameForAnyWorkers(t *testing.T) {
 
 func TestWorkersAreBoundedByMemory(t *testing.T) {
 	big := []Matrix{{Rows: 4096, Cols: 14336}, {Rows: 4096, Cols: 14336}}
-	require.Equal(t, 1, workerCount(big, Options{Memory: 1 << 30}))
-	require.Equal(t, 1, workerCount(big, Options{Memory: 1}))
-	require.Equal(t, 1, workerCount(big, Options{Workers: 1, Memory: 1 << 40}))
+	require.Equal(t, 1, WorkerCount(big, Options{Solver: TwoStage(), Memory: 1 << 28}))
+	require.Equal(t, 1, WorkerCount(big, Options{Solver: TwoStage(), Memory: 1}))
+	require.Equal(t, 1, WorkerCount(big, Options{Solver: TwoStage(), Workers: 1, Memory: 1 << 40}))
 }
 
 func TestLayerMeanLeavesOutWhatHasNoValue(t *testing.T) {
-	opts := Options{Estimator: Estimators()[0], Solver: Float64()}
+	opts := Options{Estimator: Estimators()[0], Solver: TwoStage(), Precision: Double}
 	whole, err := Analyze(context.Background(), "m", smallModel(2), opts)
 	require.NoError(t, err)
 	require.Empty(t, whole.Warnings())
@@ -91,10 +93,10 @@ func TestLayerMeanLeavesOutWhatHasNoValue(t *testing.T) {
 }
 
 func TestAnalyzeStops(t *testing.T) {
-	opts := Options{Estimator: Estimators()[0], Solver: Float64(), Workers: 1}
+	opts := Options{Estimator: Estimators()[0], Solver: TwoStage(), Precision: Double, Workers: 1}
 	ctx, cancel := context.WithCancel(context.Background())
-	opts.Progress = func(done, _ int, _ string) {
-		require.LessOrEqual(t, done, 3)
+	opts.Progress = func(p Progress) {
+		require.LessOrEqual(t, p.Done, 3)
 		cancel()
 	}
 	_, err := Analyze(ctx, "m", smallModel(50), opts)
@@ -102,7 +104,7 @@ func TestAnalyzeStops(t *testing.T) {
 
 	opts.Progress = nil
 	broken := smallModel(3)
-	broken[2].Values = func() ([]float32, error) { return nil, errors.New("torn page") }
+	broken[2].Bytes = func() ([]byte, error) { return nil, errors.New("torn page") }
 	_, err = Analyze(context.Background(), "m", broken, opts)
 	require.ErrorContains(t, err, "torn page")
 
@@ -117,7 +119,7 @@ func TestAnalyzeStops(t *testing.T) {
 }
 
 func TestAnalysisRoundTrip(t *testing.T) {
-	a, err := Analyze(context.Background(), "m", smallModel(2, "layer.1.site.1"), Options{Estimator: Estimators()[0], Solver: Float64()})
+	a, err := Analyze(context.Background(), "m", smallModel(2, "layer.1.site.1"), Options{Estimator: Estimators()[0], Solver: TwoStage(), Precision: Double})
 	require.NoError(t, err)
 	data, err := json.Marshal(a)
 	require.NoError(t, err)
@@ -135,13 +137,15 @@ func TestAnalysisRoundTrip(t *testing.T) {
 	require.JSONEq(t, string(data), string(again))
 
 	var table bytes.Buffer
-	require.NoError(t, a.WriteCSV(&table))
+	require.NoError(t, WriteCSV(&table, a))
 	lines, err := csv.NewReader(&table).ReadAll()
 	require.NoError(t, err)
 	require.Len(t, lines, 5)
-	require.Equal(t, "alpha", lines[0][7])
-	require.Empty(t, lines[4][7])
-	require.NotEmpty(t, lines[4][12])
+	alpha, warning := slices.Index(lines[0], "alpha"), slices.Index(lines[0], "warning")
+	require.NotEmpty(t, lines[3][alpha])
+	require.Empty(t, lines[3][warning])
+	require.Empty(t, lines[4][alpha])
+	require.NotEmpty(t, lines[4][warning])
 }
 
 func TestReadAnalysisRefuses(t *testing.T) {

@@ -5,11 +5,11 @@ import "testing"
 // go test -run - -bench Eigenvalues ./alphalora
 func BenchmarkEigenvalues(b *testing.B) {
 	const rows, cols = 512, 1376
-	w := heavyTailed(rows, cols, 1)
-	for name, solver := range map[string]Solver{"f64": Float64(), "f32": Float32()} {
-		b.Run(name, func(b *testing.B) {
+	m := matrixOf(heavyTailed(rows, cols, 1), rows, cols)
+	for _, by := range ways() {
+		b.Run(by.name, func(b *testing.B) {
 			for b.Loop() {
-				if _, err := Eigenvalues(w, rows, cols, solver); err != nil {
+				if _, err := Eigenvalues(m, by.solver, by.precision); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -16,14 +16,16 @@
 // # Spectra
 //
 // [Eigenvalues] forms the Gram matrix of the smaller side and solves the symmetric
-// eigenproblem, values only. W is first divided by a power of two near its largest
-// magnitude, which is exact and keeps squares in range. Rounding in that product
-// hides eigenvalues below
+// eigenproblem, values only and all of them, with a [Solver]. W is first divided by a
+// power of two near its largest magnitude, which is exact and keeps squares in range.
+// Rounding in that product hides eigenvalues below
 //
 //	noise = 8 · ε · √max(rows, cols) · λn
 //
-// (ε of the precision of the product): they are set to zero, and the count of the
-// others is the numerical rank.
+// (ε of the precision): they are set to zero, and the count of the others is the
+// numerical rank. With [Single], a matrix whose fit depends on eigenvalues too near that
+// noise is solved again in double precision; docs/spectra.md has the rule and figures.
+// A [Cache] keeps what was solved.
 //
 // # Estimators
 //

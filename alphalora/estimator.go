@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"alphalora/alphalora/symeig"
 	"alphalora/internal/fault"
 )
 
@@ -29,6 +30,12 @@ type Fit struct {
 type Estimator struct {
 	Name string
 	Doc  string // what it is, one line
+	// Selects says that it picks xmin by comparing many, so that a small error can move
+	// it far: its spectra are always computed in double precision.
+	Selects bool
+	// windows, if not nil, cuts the matrix into parts whose eigenvalues are fitted
+	// together, in place of those of the whole.
+	windows func(m symeig.Matrix) []symeig.Matrix
 	// fit gets eigenvalues that are ascending, positive in the last s.Rank places
 	// and at least MinEigenvalues in number. An error is the reason why there is no fit.
 	fit func(s Spectrum) (Fit, error)
@@ -37,10 +44,11 @@ type Estimator struct {
 // Estimators is the table of all estimators; the first is the default.
 func Estimators() []Estimator {
 	return []Estimator{
-		{"hill", "the paper's: the tail is the upper half of the spectrum", fitHill},
-		{"peak", "xmin around the peak of the histogram of log10 λ, by the Kolmogorov-Smirnov distance", fitPeak},
-		{"released-peak", "peak as the released code has it, with the slip in its lower bound", fitReleasedPeak},
-		{"ks", "xmin by the Kolmogorov-Smirnov distance over the whole spectrum", fitKS},
+		{Name: "hill", Doc: "the paper's: the tail is the upper half of the spectrum", fit: fitHill},
+		{Name: "peak", Doc: "xmin around the peak of the histogram of log10 λ, by the Kolmogorov-Smirnov distance", Selects: true, fit: fitPeak},
+		{Name: "released-peak", Doc: "peak as the released code has it, with the slip in its lower bound", Selects: true, fit: fitReleasedPeak},
+		{Name: "ks", Doc: "xmin by the Kolmogorov-Smirnov distance over the whole spectrum", Selects: true, fit: fitKS},
+		{Name: "farms", Doc: "hill over the eigenvalues of square windows of one size, against the bias of the aspect ratio", windows: farmsWindows, fit: fitHill},
 	}
 }
 
@@ -49,8 +57,7 @@ func EstimatorNamed(name string) (Estimator, error) {
 	return named("estimator", name, Estimators(), func(e Estimator) string { return e.Name })
 }
 
-// Fit fits the tail of s. The error says why a spectrum has none (see the package
-// comment on degenerate spectra).
+// Fit fits the tail of s. The error says why a spectrum has none (see the package comment on degenerate spectra).
 func (e Estimator) Fit(s Spectrum) (Fit, error) {
 	if len(s.Lambda) < MinEigenvalues {
 		return Fit{}, fmt.Errorf("%d eigenvalues are too few for a tail (at least %d)", len(s.Lambda), MinEigenvalues)

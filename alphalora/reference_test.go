@@ -67,7 +67,7 @@ func spectralModel(t *testing.T) ([]Matrix, reference) {
 	dir := testkit.Shared(t, "reference", "spectral")
 	var ref reference
 	readJSON(t, filepath.Join(dir, "spectral_reference.json"), &ref)
-	tensors := map[string][]float32{}
+	tensors := map[string][]byte{}
 	shards, err := filepath.Glob(filepath.Join(dir, "*.safetensors"))
 	require.NoError(t, err)
 	for _, shard := range shards {
@@ -78,7 +78,7 @@ func spectralModel(t *testing.T) ([]Matrix, reference) {
 		parts := strings.Split(name, ".")
 		m := Matrix{
 			Name: name, Site: parts[len(parts)-2], Rows: ref.Matrices[name].Shape[0], Cols: ref.Matrices[name].Shape[1],
-			Values: func() ([]float32, error) { return tensors[name], nil },
+			DType: "BF16", Bytes: func() ([]byte, error) { return tensors[name], nil },
 		}
 		_, err := fmt.Sscanf(parts[2], "%d", &m.Layer)
 		require.NoError(t, err)
@@ -89,7 +89,7 @@ func spectralModel(t *testing.T) ([]Matrix, reference) {
 }
 
 // readShard reads a trusted file of bfloat16 tensors.
-func readShard(t *testing.T, path string, into map[string][]float32) {
+func readShard(t *testing.T, path string, into map[string][]byte) {
 	t.Helper()
 	data, err := os.ReadFile(path)
 	require.NoError(t, err)
@@ -105,12 +105,7 @@ func readShard(t *testing.T, path string, into map[string][]float32) {
 		}
 		require.NoError(t, json.Unmarshal(raw, &entry))
 		require.Equal(t, "BF16", entry.DType)
-		bits := body[entry.Offsets[0]:entry.Offsets[1]]
-		values := make([]float32, len(bits)/2)
-		for i := range values {
-			values[i] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(bits[2*i:])) << 16)
-		}
-		into[name] = values
+		into[name] = body[entry.Offsets[0]:entry.Offsets[1]]
 	}
 }
 
@@ -135,7 +130,7 @@ func TestReferenceNumbers(t *testing.T) {
 		{"ks", 1e-6, func(r referenceMatrix) float64 { return r.KS }},
 	}
 	for _, c := range columns {
-		a := analyzed(t, matrices, c.estimator, Float64())
+		a := analyzed(t, matrices, c.estimator, Double)
 		for _, m := range a.Matrices {
 			near(t, c.column(ref.Matrices[m.Name]), float64(m.Metrics["alpha"]), c.tolerance, m.Name)
 			require.Empty(t, m.Warning)
@@ -151,7 +146,7 @@ func TestReferenceNumbers(t *testing.T) {
 
 func TestReferenceMetrics(t *testing.T) {
 	matrices, ref := spectralModel(t)
-	hill := analyzed(t, matrices, "hill", Float64())
+	hill := analyzed(t, matrices, "hill", Double)
 	for _, m := range hill.Matrices {
 		want := ref.Matrices[m.Name]
 		near(t, want.SpectralNorm, float64(m.Metrics["spectral_norm"]), 1e-9, m.Name)
@@ -160,7 +155,7 @@ func TestReferenceMetrics(t *testing.T) {
 		near(t, want.AlphaHat, float64(m.Metrics["alpha_hat"]), 1e-6, m.Name)
 		near(t, want.EigMedian, float64(m.XMin), 1e-9, m.Name)
 	}
-	for _, m := range analyzed(t, matrices, "ks", Float64()).Matrices {
+	for _, m := range analyzed(t, matrices, "ks", Double).Matrices {
 		near(t, ref.Matrices[m.Name].KSD, float64(m.KSDistance), 1e-5, m.Name)
 	}
 	for i, layer := range hill.Layers {
@@ -176,7 +171,7 @@ func TestReferenceMetrics(t *testing.T) {
 // better: in 4 of the reference model's 42 matrices.
 func TestPeakDiffersFromReleasedOnlyBelowThePeak(t *testing.T) {
 	matrices, _ := spectralModel(t)
-	right, released := analyzed(t, matrices, "peak", Float64()), analyzed(t, matrices, "released-peak", Float64())
+	right, released := analyzed(t, matrices, "peak", Double), analyzed(t, matrices, "released-peak", Double)
 	differ := 0
 	for i, m := range right.Matrices {
 		if m.XMin != released.Matrices[i].XMin {
@@ -190,7 +185,7 @@ func TestPeakDiffersFromReleasedOnlyBelowThePeak(t *testing.T) {
 
 func TestSinglePrecisionIsWithinAThousandth(t *testing.T) {
 	matrices, ref := spectralModel(t)
-	for _, m := range analyzed(t, matrices, "hill", Float32()).Matrices {
+	for _, m := range analyzed(t, matrices, "hill", Single).Matrices {
 		near(t, ref.Matrices[m.Name].Hill, float64(m.Metrics["alpha"]), 1e-4, m.Name)
 	}
 }
@@ -201,7 +196,7 @@ func TestReferenceAllocations(t *testing.T) {
 	byMetric := map[string]string{"pl_alpha_hill": "hill", "pl_alpha_peak_released": "released-peak", "pl_alpha_ks": "ks"}
 	checked := 0
 	for metric, name := range byMetric {
-		values, err := analyzed(t, matrices, name, Float64()).LayerValues("alpha")
+		values, err := analyzed(t, matrices, name, Double).LayerValues("alpha")
 		require.NoError(t, err)
 		for _, c := range ref.Allocations {
 			if c.Metric != metric {
@@ -325,11 +320,11 @@ func TestPublishedAllocations(t *testing.T) {
 	require.Equal(t, []place{{160, 2.5, 27}, {160, 3, 25}, {160, 3, 27}, {224, 2, 6}}, unexplained)
 }
 
-func analyzed(t *testing.T, matrices []Matrix, name string, solver Solver) *Analysis {
+func analyzed(t *testing.T, matrices []Matrix, name string, p Precision) *Analysis {
 	t.Helper()
 	e, err := EstimatorNamed(name)
 	require.NoError(t, err)
-	a, err := Analyze(context.Background(), "reference", matrices, Options{Estimator: e, Solver: solver})
+	a, err := Analyze(context.Background(), "reference", matrices, Options{Estimator: e, Solver: TwoStage(), Precision: p})
 	require.NoError(t, err)
 	return a
 }

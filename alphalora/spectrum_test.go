@@ -1,10 +1,14 @@
 package alphalora
 
 import (
+	"encoding/binary"
 	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
+
+	"alphalora/alphalora/symeig"
+	"alphalora/internal/fault"
 
 	"github.com/stretchr/testify/require"
 )
@@ -32,9 +36,29 @@ func transposed(w []float32, rows, cols int) []float32 {
 	return out
 }
 
-func spectrumOf(t *testing.T, w []float32, rows, cols int, solver Solver) Spectrum {
+// matrixOf is w as a file holds it.
+func matrixOf(w []float32, rows, cols int) symeig.Matrix {
+	data := make([]byte, 0, 4*len(w))
+	for _, x := range w {
+		data = binary.LittleEndian.AppendUint32(data, math.Float32bits(x))
+	}
+	return symeig.Matrix{Data: data, Format: symeig.F32, Rows: rows, Cols: cols}
+}
+
+// how is one way to compute spectra.
+type how struct {
+	name      string
+	solver    Solver
+	precision Precision
+}
+
+func ways() []how {
+	return []how{{"f64", TwoStage(), Double}, {"f32", TwoStage(), Single}, {"gonum", Gonum(), Double}}
+}
+
+func spectrumBy(t *testing.T, w []float32, rows, cols int, by how) Spectrum {
 	t.Helper()
-	s, err := Eigenvalues(w, rows, cols, solver)
+	s, err := Eigenvalues(matrixOf(w, rows, cols), by.solver, by.precision)
 	require.NoError(t, err)
 	require.Len(t, s.Lambda, min(rows, cols))
 	require.True(t, slices.IsSorted(s.Lambda))
@@ -42,39 +66,10 @@ func spectrumOf(t *testing.T, w []float32, rows, cols int, solver Solver) Spectr
 	return s
 }
 
-// Every product of the Gram matrix against the definition, at shapes on both sides
-// of a panel and a strip.
-func TestGramAgainstDefinition(t *testing.T) {
-	for _, shape := range [][2]int{{1, 1}, {3, 7}, {7, 3}, {600, 20}, {20, 600}, {300, 520}, {530, 300}} {
-		rows, cols := shape[0], shape[1]
-		w := heavyTailed(rows, cols, 1)
-		tall := w
-		if rows < cols {
-			tall = transposed(w, rows, cols)
-		}
-		n, m := min(rows, cols), max(rows, cols)
-		double, err := gramFloat64(w, rows, cols)
-		require.NoError(t, err)
-		single, err := gramFloat32(w, rows, cols)
-		require.NoError(t, err)
-		for i := range n {
-			for j := i; j < n; j++ {
-				var want, size float64
-				for k := range m {
-					term := float64(tall[k*n+i]) * float64(tall[k*n+j])
-					want, size = want+term, size+math.Abs(term)
-				}
-				require.InDelta(t, want, double[i*n+j], 1e-13*size, shape)
-				require.InDelta(t, want, single[i*n+j], 1e-5*size, shape)
-			}
-		}
-	}
-}
-
 func TestEigenvaluesOfKnownMatrices(t *testing.T) {
 	diagonal := []float32{3, 0, 0, 0, 0, -1, 0, 0, 0, 0, 2, 0}
-	for _, solver := range []Solver{Float64(), Float32()} {
-		s := spectrumOf(t, diagonal, 3, 4, solver)
+	for _, by := range ways() {
+		s := spectrumBy(t, diagonal, 3, 4, by)
 		require.InDeltaSlice(t, []float64{1, 4, 9}, s.Lambda, 1e-6)
 		require.Equal(t, 3, s.Rank)
 	}
@@ -98,14 +93,14 @@ func TestAlphaIsInvariant(t *testing.T) {
 		return out
 	}
 	for _, e := range Estimators() {
-		for name, solver := range map[string]Solver{"f64": Float64(), "f32": Float32()} {
-			tolerance := map[string]float64{"f64": 1e-8, "f32": 1e-3}[name]
-			want, err := e.Fit(spectrumOf(t, w, rows, cols, solver))
+		for _, by := range ways() {
+			tolerance := map[Precision]float64{Double: 1e-8, Single: 1e-3}[by.precision]
+			want, err := e.Fit(spectrumBy(t, w, rows, cols, by))
 			require.NoError(t, err)
 			same := func(what string, x []float32, rows, cols int) {
-				got, err := e.Fit(spectrumOf(t, x, rows, cols, solver))
+				got, err := e.Fit(spectrumBy(t, x, rows, cols, by))
 				require.NoError(t, err)
-				near(t, want.Alpha, got.Alpha, tolerance, "%s %s %s", e.Name, name, what)
+				near(t, want.Alpha, got.Alpha, tolerance, "%s %s %s", e.Name, by.name, what)
 				require.Equal(t, want.Tail, got.Tail)
 			}
 			same("transposed", transposed(w, rows, cols), cols, rows)
@@ -123,7 +118,7 @@ func TestAlphaIsInvariant(t *testing.T) {
 func TestEveryEstimator(t *testing.T) {
 	for _, e := range Estimators() {
 		for seed := range uint64(5) {
-			s := spectrumOf(t, heavyTailed(40+int(seed), 64, seed), 40+int(seed), 64, Float64())
+			s := spectrumBy(t, heavyTailed(40+int(seed), 64, seed), 40+int(seed), 64, ways()[0])
 			before := slices.Clone(s.Lambda)
 			fit, err := e.Fit(s)
 			require.NoError(t, err, e.Name)
@@ -152,7 +147,7 @@ func TestEveryEstimator(t *testing.T) {
 
 // Nothing that the ks scan drops early would have been nearer.
 func TestKSIsTheNearestOfAll(t *testing.T) {
-	s := spectrumOf(t, heavyTailed(80, 100, 9), 80, 100, Float64())
+	s := spectrumBy(t, heavyTailed(80, 100, 9), 80, 100, ways()[0])
 	fit, err := fitKS(s)
 	require.NoError(t, err)
 	tails := newTails(s)
@@ -210,14 +205,14 @@ func TestDegenerateSpectraHaveNoAlpha(t *testing.T) {
 	}
 	for _, c := range cases {
 		for _, e := range Estimators() {
-			for _, solver := range []Solver{Float64(), Float32()} {
-				fit, err := e.Fit(spectrumOf(t, c.w, c.rows, c.cols, solver))
+			for _, by := range ways() {
+				fit, err := e.Fit(spectrumBy(t, c.w, c.rows, c.cols, by))
 				require.Error(t, err, "%s %s: %+v", c.name, e.Name, fit)
 				require.ErrorContains(t, err, c.reason)
 			}
 		}
 	}
-	_, err := Estimators()[0].Fit(spectrumOf(t, low, 12, 10, Float64()))
+	_, err := Estimators()[0].Fit(spectrumBy(t, low, 12, 10, ways()[0]))
 	require.ErrorContains(t, err, "rank 2 of 10")
 }
 
@@ -225,8 +220,8 @@ func TestDegenerateSpectraHaveNoAlpha(t *testing.T) {
 func TestDeficientRankKeepsItsAlpha(t *testing.T) {
 	w := heavyTailed(20, 30, 4)
 	copy(w[:30], w[30:60]) // two equal rows
-	for _, solver := range []Solver{Float64(), Float32()} {
-		s := spectrumOf(t, w, 20, 30, solver)
+	for _, by := range ways() {
+		s := spectrumBy(t, w, 20, 30, by)
 		require.Equal(t, 19, s.Rank)
 		fit, err := fitHill(s)
 		require.NoError(t, err)
@@ -239,11 +234,17 @@ func TestBadMatrices(t *testing.T) {
 	for _, bad := range []float32{float32(math.NaN()), float32(math.Inf(1)), float32(math.Inf(-1))} {
 		w := heavyTailed(4, 4, 1)
 		w[5] = bad
-		_, err := Eigenvalues(w, 4, 4, Float64())
-		require.ErrorContains(t, err, "value 5 is")
+		_, err := Eigenvalues(matrixOf(w, 4, 4), TwoStage(), Double)
+		require.ErrorContains(t, err, "value 1 of row 1 is not finite")
 	}
-	_, err := Eigenvalues(make([]float32, 5), 2, 3, Float64())
-	require.ErrorContains(t, err, "5 values for 2×3")
-	_, err = SolverOf("f16")
+	for _, c := range []struct {
+		bytes, rows, cols int
+		dtype, reason     string
+	}{{20, 2, 3, "F32", "20 bytes for 2×3"}, {24, 0, 3, "F32", "0×3"}, {24, 2, 3, "I32", "not a floating-point"}, {8, 1 << 40, 1 << 40, "BF16", "8 bytes"}} {
+		_, err := view(make([]byte, c.bytes), c.dtype, c.rows, c.cols)
+		require.ErrorContains(t, err, c.reason)
+		require.Equal(t, fault.StatusBad, fault.ExitStatus(err))
+	}
+	_, err := ParsePrecision("f16")
 	require.ErrorContains(t, err, "f32 or f64")
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -26,7 +27,7 @@ type allocating struct {
 
 func allocateCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "allocate (MODEL | --spectrum F | --values V,... | --published NAME) --experts N",
+		Use:   "allocate (MODEL | [MODEL] --spectrum F | --values V,... | --published NAME) --experts N",
 		Short: "share out LoRA experts over a model's layers",
 		Long:  allocateHelp(),
 		Args:  cobra.MaximumNArgs(1),
@@ -60,7 +61,8 @@ func allocateCommand(a *app) *cobra.Command {
 
 func allocateHelp() string {
 	long := "allocate gives each layer its experts. The values come from a model that is analysed, from\n" +
-		"a file of analyze --json, from the call, or from what was published.\n\nStrategies:\n"
+		"a file of analyze --json (with MODEL, one of its weights), from the call, or from what was\n" +
+		"published.\n\nStrategies:\n"
 	for _, s := range alphalora.Strategies() {
 		long += fmt.Sprintf("  %-18s %s\n", s.Name, s.Doc)
 	}
@@ -98,6 +100,9 @@ func addAllocating(cmd *cobra.Command) *allocating {
 func (f *allocating) check(cmd *cobra.Command, args []string) error {
 	given := cmd.Flags().Changed
 	sources := len(args)
+	if given("spectrum") {
+		sources = 0 // a MODEL beside it is what it is checked against
+	}
 	for _, flag := range []string{"spectrum", "values", "published"} {
 		if given(flag) {
 			sources++
@@ -113,8 +118,8 @@ func (f *allocating) check(cmd *cobra.Command, args []string) error {
 		return fault.Input(fmt.Sprintf("--experts %d", f.request.Total), "", "must be at least 1")
 	case f.r < 1 || f.r > 1<<16:
 		return fault.Input(fmt.Sprintf("--r %d", f.r), "the paper uses 8", "must be from 1 to %d", 1<<16)
-	case len(args) == 0 && (given("estimator") || given("precision")):
-		return fault.Input("the call", "leave them out", "--estimator and --precision are for a MODEL that is analysed")
+	case (len(args) == 0 || given("spectrum")) && slices.ContainsFunc([]string{"estimator", "precision", "cache", "products", "solver"}, given):
+		return fault.Input("the call", "leave them out", "--estimator, --precision, --cache, --products and --solver are for a MODEL that is analysed")
 	case given("metric") && (given("values") || given("published")):
 		return fault.Input("the call", "leave it out", "--metric chooses from an analysis; --values and --published are values already")
 	}
@@ -136,6 +141,15 @@ func (a *app) source(ctx context.Context, f allocating, args []string) (source, 
 		return source{}, err
 	}
 	switch {
+	case f.spectrum != "":
+		analysis, err := alphalora.ReadAnalysis(f.spectrum)
+		if err == nil && len(args) == 1 {
+			err = a.checkSpectrum(ctx, analysis, args[0])
+		}
+		if err != nil {
+			return source{}, err
+		}
+		return analysed(analysis, f.metric, strategy.UsesValues)
 	case len(args) == 1 && !strategy.UsesValues:
 		return shapesOnly(args[0])
 	case len(args) == 1:
@@ -144,12 +158,6 @@ func (a *app) source(ctx context.Context, f allocating, args []string) (source, 
 			return source{}, err
 		}
 		return analysed(analysis, f.metric, true)
-	case f.spectrum != "":
-		analysis, err := alphalora.ReadAnalysis(f.spectrum)
-		if err != nil {
-			return source{}, err
-		}
-		return analysed(analysis, f.metric, strategy.UsesValues)
 	case f.published != "":
 		p, err := alphalora.PublishedNamed(f.published)
 		return source{layers: len(p.Alpha), values: p.Alpha, metric: "alpha", estimator: "hill", shapes: p.Shapes()}, err

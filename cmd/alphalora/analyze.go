@@ -4,21 +4,24 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"alphalora/alphalora"
 	"alphalora/internal/atomicfile"
+	"alphalora/internal/engine"
 	"alphalora/internal/fault"
-	"alphalora/model"
 	"alphalora/model/weights"
 )
 
-// spectral holds the flags that say how spectra are measured.
+// spectral holds the flags that say how spectra are measured. What is empty is the default.
 type spectral struct {
-	estimator, precision string
+	estimator, precision, cache, products, solver string
 }
 
 func addSpectral(cmd *cobra.Command) *spectral {
@@ -27,53 +30,96 @@ func addSpectral(cmd *cobra.Command) *spectral {
 		names = append(names, e.Name)
 	}
 	s := &spectral{}
-	cmd.Flags().StringVar(&s.estimator, "estimator", names[0], "how the tail is found: "+strings.Join(names, ", "))
-	cmd.Flags().StringVar(&s.precision, "precision", "f64", "of the product WᵀW: f32 or f64")
+	flags := cmd.Flags()
+	flags.StringVar(&s.estimator, "estimator", names[0], "how the tail is found: "+strings.Join(names, ", "))
+	flags.StringVar(&s.precision, "precision", "f32", "of the arithmetic: f64, or f32, which gives way to f64 where it is not enough")
+	flags.StringVar(&s.cache, "cache", "", "`DIR` that keeps eigenvalues for the next run (default: in the user's cache directory); none keeps nothing")
+	flags.StringVar(&s.products, "products", "auto", "where WᵀW is computed: cores, engine, or auto (the engine if it is a GPU)")
+	flags.StringVar(&s.solver, "solver", "two-stage", "of the eigenvalues: two-stage, or gonum, which is slow")
 	return s
 }
 
 func analyzeCommand(a *app) *cobra.Command {
-	long := "analyze measures the spectrum of each of the seven projections of every layer, fits a\n" +
-		"power law to its tail, and gives the mean of each layer. A matrix whose spectrum has no\n" +
-		"tail gets a warning and is left out of its layer's mean.\n\nEstimators:\n"
-	for _, e := range alphalora.Estimators() {
-		long += fmt.Sprintf("  %-14s %s\n", e.Name, e.Doc)
-	}
 	cmd := &cobra.Command{
-		Use:     "analyze MODEL",
-		Short:   "measure how well each layer of a model was trained",
-		Long:    strings.TrimSuffix(long, "\n"),
-		Args:    cobra.ExactArgs(1),
-		Example: "  alphalora analyze models/mistral-7b --json spectrum.json",
+		Use:   "analyze MODEL...",
+		Short: "measure how well each layer of a model was trained",
+		Long:  analyzeHelp(),
+		Args:  cobra.MinimumNArgs(1),
+		Example: "  alphalora analyze models/mistral-7b --json spectrum.json --html spectrum.html\n" +
+			"  alphalora analyze models/llama-2-7b models/mistral-7b --html compare.html --charts charts",
 	}
 	how := addSpectral(cmd)
 	jsonPath := addJSON(cmd)
 	csvPath := cmd.Flags().String("csv", "", "write one line for each matrix as CSV to `FILE`")
+	htmlPath := cmd.Flags().String("html", "", "write a page with charts and a table to `FILE`")
+	charts := cmd.Flags().String("charts", "", "write each chart of the page as SVG and PNG to `DIR`")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		analysis, err := a.analyze(cmd.Context(), args[0], *how)
-		if err != nil {
-			return err
-		}
-		if *csvPath != "" {
-			if err := atomicfile.Write(*csvPath, analysis.WriteCSV); err != nil {
+		for flag, path := range map[string]string{"--csv": *csvPath, "--html": *htmlPath} {
+			if err := writable(flag, path); err != nil {
 				return err
 			}
 		}
-		if err := printAnalysis(a.text(*jsonPath), analysis); err != nil {
+		list, err := a.analyzeAll(cmd.Context(), args, *how)
+		if err != nil {
 			return err
 		}
-		return a.writeJSON(*jsonPath, analysis)
+		for _, analysis := range list {
+			if err := printAnalysis(a.text(*jsonPath), analysis); err != nil {
+				return err
+			}
+		}
+		if err := writeAnalyses(list, *csvPath, *htmlPath, *charts); err != nil {
+			return err
+		}
+		if len(list) == 1 {
+			return a.writeJSON(*jsonPath, list[0])
+		}
+		return a.writeJSON(*jsonPath, list)
 	}
 	return cmd
 }
 
+func analyzeHelp() string {
+	long := "analyze measures the spectrum of each of the seven projections of every layer, fits a\n" +
+		"power law to its tail, and gives the mean of each layer. A matrix whose spectrum has no\n" +
+		"tail gets a warning and is left out of its layer's mean. Several models come together in\n" +
+		"one page and one file (the JSON is a list then).\n\n" +
+		"Eigenvalues are kept as they are found: a run that was stopped goes on where it was,\n" +
+		"and another estimator needs no new ones.\n\nEstimators:\n"
+	for _, e := range alphalora.Estimators() {
+		long += fmt.Sprintf("  %-14s %s\n", e.Name, e.Doc)
+	}
+	return strings.TrimSuffix(long, "\n")
+}
+
+func (a *app) analyzeAll(ctx context.Context, dirs []string, how spectral) ([]*alphalora.Analysis, error) {
+	var list []*alphalora.Analysis
+	for _, dir := range dirs {
+		analysis, err := a.analyze(ctx, dir, how)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, analysis)
+	}
+	return list, nil
+}
+
+// writeAnalyses writes the files that were asked for.
+func writeAnalyses(list []*alphalora.Analysis, csvPath, htmlPath, charts string) error {
+	if csvPath != "" {
+		if err := atomicfile.Write(csvPath, func(w io.Writer) error { return alphalora.WriteCSV(w, list...) }); err != nil {
+			return err
+		}
+	}
+	if htmlPath == "" && charts == "" {
+		return nil
+	}
+	return writeSpectralPage(list, htmlPath, charts)
+}
+
 // analyze measures the model in dir, one matrix for each worker at a time.
 func (a *app) analyze(ctx context.Context, dir string, how spectral) (*alphalora.Analysis, error) {
-	estimator, err := alphalora.EstimatorNamed(how.estimator)
-	if err != nil {
-		return nil, err
-	}
-	solver, err := alphalora.SolverOf(how.precision)
+	opts, err := a.spectralOptions(ctx, how)
 	if err != nil {
 		return nil, err
 	}
@@ -86,11 +132,21 @@ func (a *app) analyze(ctx context.Context, dir string, how spectral) (*alphalora
 	if err != nil {
 		return nil, err
 	}
+	return a.measure(ctx, dir, matrices, opts)
+}
+
+// measure analyses matrices of any origin and shows how far it is.
+func (a *app) measure(ctx context.Context, name string, matrices []alphalora.Matrix, opts alphalora.Options) (*alphalora.Analysis, error) {
+	a.say("spectra: %s, %s", opts.Solver.Name, opts.Precision)
 	bar := a.progress(len(matrices), "spectra")
-	analysis, err := alphalora.Analyze(ctx, dir, matrices, alphalora.Options{
-		Estimator: estimator, Solver: solver,
-		Progress: func(_, _ int, name string) { bar.Add(1, name) },
-	})
+	opts.Progress = func(p alphalora.Progress) {
+		note := p.Name
+		if p.Left > 0 {
+			note += fmt.Sprintf(", %s left", p.Left.Round(time.Second))
+		}
+		bar.Add(1, note)
+	}
+	analysis, err := alphalora.Analyze(ctx, name, matrices, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -98,51 +154,77 @@ func (a *app) analyze(ctx context.Context, dir string, how spectral) (*alphalora
 	return analysis, nil
 }
 
-// projections lists the seven projections of every layer of the model in dir, to be
-// read from set when their turn comes.
-func projections(dir string, set *weights.Set) ([]alphalora.Matrix, error) {
-	layers := 0
-	for _, name := range set.Names() {
-		var layer int
-		if n, _ := fmt.Sscanf(name, "model.layers.%d.", &layer); n == 1 {
-			layers = max(layers, layer+1)
-		}
+// spectralOptions turns flags into options.
+func (a *app) spectralOptions(ctx context.Context, how spectral) (opts alphalora.Options, err error) {
+	if opts.Estimator, err = alphalora.EstimatorNamed(how.estimator); err != nil {
+		return opts, err
 	}
-	if layers == 0 {
-		return nil, fault.Input(dir, "analyze reads decoders of the Llama kind in Hugging Face layout",
-			"no tensor is named like %s; found %s", model.Q.WeightName(0), someOf(set.Names()))
+	if opts.Precision, err = alphalora.ParsePrecision(how.precision); err != nil {
+		return opts, err
 	}
-	var matrices []alphalora.Matrix
-	for layer := range layers {
-		for _, site := range model.Sites() {
-			name := site.WeightName(layer)
-			t, ok := set.Get(name)
-			if !ok {
-				return nil, fault.Input(dir, "analyze needs the seven projections of every layer",
-					"%s is missing; found %s", name, someOf(set.Names()))
-			}
-			if len(t.Shape) != 2 || t.Shape[0] < 1 || t.Shape[1] < 1 {
-				return nil, fault.Input(dir, "", "%s has shape %v; a projection has two dimensions", name, t.Shape)
-			}
-			matrices = append(matrices, alphalora.Matrix{
-				Name: name, Layer: layer, Site: site.String(), Rows: t.Shape[0], Cols: t.Shape[1], Values: t.Float32s,
-			})
-		}
+	if opts.Solver, err = a.spectralSolver(ctx, how); err != nil {
+		return opts, err
 	}
-	return matrices, nil
+	opts.Cache, err = a.spectralCache(how.cache)
+	return opts, err
 }
 
-// someOf names a few of names and counts them.
-func someOf(names []string) string {
-	const few = 4
-	if len(names) <= few {
-		return fmt.Sprintf("%d tensors: %s", len(names), strings.Join(names, ", "))
+func (a *app) spectralSolver(ctx context.Context, how spectral) (alphalora.Solver, error) {
+	if err := ctx.Err(); err != nil {
+		return alphalora.Solver{}, err
 	}
-	return fmt.Sprintf("%d tensors: %s, ...", len(names), strings.Join(names[:few], ", "))
+	switch how.solver {
+	case "", "two-stage":
+	case "gonum":
+		return alphalora.Gonum(), nil
+	default:
+		return alphalora.Solver{}, fault.Input(fmt.Sprintf("--solver %q", how.solver), "use two-stage or gonum", "there is no such solver")
+	}
+	onEngine := false
+	switch how.products {
+	case "", "auto":
+		onEngine = engine.GPUPresent() && (a.backend == "" || a.backend == engine.CUDA)
+	case "engine":
+		onEngine = true
+	case "cores":
+	default:
+		return alphalora.Solver{}, fault.Input(fmt.Sprintf("--products %q", how.products), "use auto, cores or engine", "there is no such place")
+	}
+	if !onEngine {
+		return alphalora.TwoStage(), nil
+	}
+	e, err := a.engine(ctx)
+	if err != nil {
+		return alphalora.Solver{}, err
+	}
+	return alphalora.OnEngine(e)
+}
+
+// spectralCache opens the cache in dir, or in the user's cache directory. "none" is none, and so is
+// a user without such a directory.
+func (a *app) spectralCache(dir string) (*alphalora.Cache, error) {
+	if dir == "none" {
+		return nil, nil
+	}
+	if dir == "" {
+		user, err := os.UserCacheDir()
+		if err != nil {
+			a.say("eigenvalues are not kept: %v (name a directory with --cache)", err)
+			return nil, nil
+		}
+		dir = filepath.Join(user, "alphalora", "spectra")
+	}
+	cache, err := alphalora.OpenCache(dir)
+	if err != nil {
+		return nil, err
+	}
+	cache.Warn = func(message string) { a.say("cache: %s", message) }
+	return cache, nil
 }
 
 // printAnalysis prints the layers' means as a table, and the warnings.
 func printAnalysis(w io.Writer, analysis *alphalora.Analysis) error {
+	_, _ = fmt.Fprintf(w, "%s, estimator %s\n", analysis.Model, analysis.Estimator)
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	_, _ = fmt.Fprint(table, "layer\t")
 	for _, metric := range alphalora.Metrics() {

@@ -164,7 +164,16 @@ func TestMain(m *testing.M) {
 		os.Args = []string{"alphalora", "wait"}
 		main()
 	}
-	os.Exit(m.Run())
+	cache, err := os.MkdirTemp("", "alphalora-cache-")
+	if err != nil {
+		panic(err)
+	}
+	if err := os.Setenv("XDG_CACHE_HOME", cache); err != nil { // the user's own is not for tests
+		panic(err)
+	}
+	status := m.Run()
+	_ = os.RemoveAll(cache)
+	os.Exit(status)
 }
 
 func TestSignals(t *testing.T) {

@@ -151,7 +151,9 @@ func (r *prepared) allocate(ctx context.Context, a *app, d model.Description) er
 	}
 	if strategy.UsesValues {
 		if how.Spectrum != "" {
-			r.analysis, err = alphalora.ReadAnalysis(how.Spectrum)
+			if r.analysis, err = alphalora.ReadAnalysis(how.Spectrum); err == nil {
+				err = a.checkSpectrum(ctx, r.analysis, r.Model)
+			}
 		} else {
 			r.analysis, err = a.analyze(ctx, r.Model, spectral{estimator: how.Estimator, precision: "f64"})
 		}

@@ -4,7 +4,8 @@
 // security policy forbids every request, so the file opens from a disk or an archive
 // years later and looks the same. Charts are drawn by gonum/plot in placeholder
 // colours that are then rewritten to CSS variables: the reader's light or dark
-// preference decides what is seen, without a script. Each chart is drawn twice, for a
+// preference decides what is seen. A page without an [Explorer] or a sortable table has no
+// script; one with them has one, which the policy knows by its hash. Each chart is drawn twice, for a
 // wide and for a narrow window, because a scaled-down chart has unreadable labels.
 //
 // Curves of more than 600 points are thinned by largest-triangle-three-buckets
@@ -22,7 +23,9 @@ package report
 
 import (
 	"bytes"
+	"crypto/sha256"
 	_ "embed"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"html/template"
@@ -48,15 +51,17 @@ type Fact struct{ Label, Value string }
 type Section struct {
 	Heading, Text string
 	Chart         *Chart
+	Explorer      *Explorer
 	Table         *Table
 }
 
 // Table holds cells as the reader shall see them. The first column names the row;
 // columns of figures are aligned to the right. Tables of more than 24 rows start folded.
 type Table struct {
-	Caption string
-	Columns []string
-	Rows    [][]string // each as long as Columns
+	Caption  string
+	Columns  []string
+	Rows     [][]string // each as long as Columns
+	Sortable bool       // by a click on a column's name
 }
 
 //go:embed page.html
@@ -64,6 +69,9 @@ var pageHTML string
 
 //go:embed page.css
 var pageCSS string
+
+//go:embed page.js
+var pageScript string
 
 var pageTemplate = template.Must(template.New("page").Parse(pageHTML))
 
@@ -81,6 +89,8 @@ func Write(path string, p Page) error {
 type pageView struct {
 	Title, Subtitle string
 	Style           template.CSS
+	Script          template.JS // empty where nothing needs one
+	ScriptHash      string      // by which the page's policy lets this one script run
 	Facts           []Fact
 	Sections        []sectionView
 }
@@ -89,6 +99,7 @@ type sectionView struct {
 	Heading    string
 	Paragraphs []string
 	Chart      *chartView
+	Explorer   *explorerView
 	Table      *tableView
 }
 
@@ -97,6 +108,8 @@ type tableView struct {
 	Columns []cell
 	Rows    [][]cell
 	Folded  bool
+
+	Sortable bool
 }
 
 type cell struct {
@@ -115,6 +128,9 @@ func render(p Page) ([]byte, error) {
 			return nil, fmt.Errorf("section %q: %w", s.Heading, err)
 		}
 		v.Sections = append(v.Sections, sv)
+		if sv.Explorer != nil || sv.Table != nil && sv.Table.Sortable {
+			v.Script, v.ScriptHash = template.JS(pageScript), scriptHash()
+		}
 	}
 	var page bytes.Buffer
 	if err := pageTemplate.Execute(&page, v); err != nil {
@@ -135,10 +151,21 @@ func viewSection(id string, s Section) (v sectionView, err error) {
 			return v, err
 		}
 	}
+	if s.Explorer != nil {
+		if v.Explorer, err = s.Explorer.view(id); err != nil {
+			return v, err
+		}
+	}
 	if s.Table != nil {
 		v.Table, err = s.Table.view()
 	}
 	return v, err
+}
+
+// scriptHash is how a content security policy names the script.
+func scriptHash() string {
+	sum := sha256.Sum256([]byte(pageScript))
+	return "sha256-" + base64.StdEncoding.EncodeToString(sum[:])
 }
 
 // foldedRows is the number of rows above which a table starts folded.
@@ -148,7 +175,7 @@ func (t *Table) view() (*tableView, error) {
 	if len(t.Columns) == 0 {
 		return nil, fmt.Errorf("table %q: has no columns", t.Caption)
 	}
-	v := &tableView{Caption: t.Caption, Folded: len(t.Rows) > foldedRows}
+	v := &tableView{Caption: t.Caption, Sortable: t.Sortable, Folded: len(t.Rows) > foldedRows}
 	for j, name := range t.Columns {
 		v.Columns = append(v.Columns, cell{name, j > 0 && t.figures(j)})
 	}

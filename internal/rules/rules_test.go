@@ -19,7 +19,7 @@ import (
 	"alphalora/internal/testkit"
 )
 
-// built are the directories that hold no sources of ours.
+// built are the places that hold no sources of ours.
 var built = []string{".git", ".deps", "bin", "runs", "dist"}
 
 // walk calls visit with every file of the project, by its path from the root.
@@ -33,8 +33,11 @@ func walk(t *testing.T, visit func(path string)) {
 		if err != nil {
 			return err
 		}
-		if entry.IsDir() && slices.Contains(built, rel) {
-			return filepath.SkipDir
+		if slices.Contains(built, rel) {
+			if entry.IsDir() {
+				return filepath.SkipDir
+			}
+			return nil // a worktree's .git, a link to .deps
 		}
 		if entry.Type().IsRegular() {
 			visit(filepath.ToSlash(rel))
