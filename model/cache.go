@@ -6,7 +6,7 @@ import (
 	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
 )
 
-// Cache holds the keys and values of each layer, [B, S, K, D], already rotated. Slot s
+// Cache holds the keys and values of each layer, [B, K, S, D], already rotated. Slot s
 // of a row is position s minus the row's left padding; all rows fill the same slot.
 type Cache struct {
 	Keys, Values []*Node
@@ -35,18 +35,18 @@ func (d *Decoder) Prefill(ids, pads *Node, slots int) (*Node, *Cache) {
 	return Squeeze(SliceAxis(Reshape(hidden, b, t, d.Hidden), 1, AxisElem(-1)), 1), cache
 }
 
-// grow appends zeroed slots to x [B, T, K, D].
+// grow appends zeroed slots to x [B, K, T, D].
 func grow(x *Node, slots int) *Node {
 	shape := x.Shape().Clone()
-	shape.Dimensions[1] = slots - shape.Dimensions[1]
-	return Concatenate([]*Node{x, Zeros(x.Graph(), shape)}, 1)
+	shape.Dimensions[2] = slots - shape.Dimensions[2]
+	return Concatenate([]*Node{x, Zeros(x.Graph(), shape)}, 2)
 }
 
 // Step runs one token of each row, ids [B, 1], that goes into slot (a scalar): the
 // hidden state [B, C]; the cache is advanced. A row must not cross the border of
 // [Description.RopeBorder] by it: keys that were rotated in the other way stay so.
 func (d *Decoder) Step(ids, pads, slot *Node, cache *Cache) *Node {
-	at := next(slot, pads, cache.Keys[0].Shape().Dim(1))
+	at := next(slot, pads, cache.Keys[0].Shape().Dim(2))
 	return d.run(ids, at, func(layer int, k, v *Node) (*Node, *Node) {
 		cache.Keys[layer] = cache.put(cache.Keys[layer], k, slot)
 		cache.Values[layer] = cache.put(cache.Values[layer], v, slot)
@@ -54,13 +54,13 @@ func (d *Decoder) Step(ids, pads, slot *Node, cache *Cache) *Node {
 	})
 }
 
-// put writes x [B, 1, K, D] into a slot of store [B, S, K, D].
+// put writes x [B, K, 1, D] into a slot of store [B, K, S, D].
 func (c *Cache) put(store, x, slot *Node) *Node {
 	if c.InPlace {
 		zero := ScalarZero(x.Graph(), dtypes.Int32)
-		return DynamicUpdateSlice(store, x, []*Node{zero, slot, zero, zero})
+		return DynamicUpdateSlice(store, x, []*Node{zero, zero, slot, zero})
 	}
 	dims := store.Shape().Dimensions
-	at := Iota(x.Graph(), shapes.Make(dtypes.Int32, dims...), 1)
+	at := Iota(x.Graph(), shapes.Make(dtypes.Int32, dims...), 2)
 	return Where(Equal(at, BroadcastToDims(slot, dims...)), BroadcastToDims(x, dims...), store)
 }

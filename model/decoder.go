@@ -31,14 +31,15 @@ type Adapter interface {
 type Decoder struct {
 	Description
 	Weights    map[string]*Node // by the checkpoint's names
+	InOut      bool             // as of [Model]
 	Delta      Delta            // nil: the base model alone
 	Checkpoint bool             // recompute each layer in the backward pass, to save memory
 	Full       bool             // the base itself trains, its embedding too
 	Lengths    *Node            // the tokens of each row that is padded on the right [B]; nil: none is
 }
 
-// remember takes a layer's fresh keys and values [B, T, K, D] and returns all that its
-// queries may look at [B, S, K, D].
+// remember takes a layer's fresh keys and values [B, K, T, D] and returns all that its
+// queries may look at [B, K, S, D].
 type remember func(layer int, k, v *Node) (keys, values *Node)
 
 // Forward runs whole rows: ids [B, T] → the hidden state after the last norm [N, C].
@@ -122,7 +123,7 @@ func (d *Decoder) attention(i int, x *Node, r rotation, at *tokens, memory remem
 		q, k = d.norm(q, layerName(i, queryNorm)), d.norm(k, layerName(i, keyNorm))
 	}
 	q, k = nn.Rotate(q, r.cos, r.sin), nn.Rotate(k, r.cos, r.sin)
-	keys, values := memory(i, k, v)
+	keys, values := memory(i, TransposeAllDims(k, 0, 2, 1, 3), TransposeAllDims(v, 0, 2, 1, 3)) // [B, K, T, D]
 	a := nn.Attention(q, keys, values, at.seen(d.Window(i)), d.AttentionScale, d.AttentionCap)
 	return d.project(i, []Site{O}, Reshape(a, b*t, d.Heads*d.HeadDim))[0]
 }
@@ -137,7 +138,7 @@ func (d *Decoder) mlp(i int, x *Node) *Node {
 func (d *Decoder) project(layer int, sites []Site, x *Node) []*Node {
 	outs := make([]*Node, len(sites))
 	for i, site := range sites {
-		outs[i] = nn.Linear(x, d.Weights[site.WeightName(layer)])
+		outs[i] = d.linear(x, site.WeightName(layer))
 		if slices.Contains(d.Biases, site) {
 			outs[i] = nn.AddBias(outs[i], d.Weights[biasName(layer, site)])
 		}
@@ -153,6 +154,14 @@ func (d *Decoder) project(layer int, sites []Site, x *Node) []*Node {
 	return outs
 }
 
+// linear is the product with the weight of that name: x [N, in] → [N, out].
+func (d *Decoder) linear(x *Node, name string) *Node {
+	if d.InOut {
+		return nn.Product(x, d.Weights[name])
+	}
+	return nn.Linear(x, d.Weights[name])
+}
+
 func (d *Decoder) activate(x *Node) *Node {
 	switch d.Activation {
 	case GELU:
@@ -166,11 +175,13 @@ func (d *Decoder) activate(x *Node) *Node {
 
 // Logits maps hidden states [N, C] to f32 scores of the vocabulary [N, V].
 func (d *Decoder) Logits(hidden *Node) *Node {
-	head := d.Weights[headName]
+	var logits *Node
 	if d.Tied {
-		head = d.Weights[embedName]
+		logits = nn.Linear(hidden, d.Weights[embedName])
+	} else {
+		logits = d.linear(hidden, headName)
 	}
-	logits := ConvertDType(nn.Linear(hidden, head), dtypes.Float32)
+	logits = ConvertDType(logits, dtypes.Float32)
 	if d.LogitCap > 0 {
 		logits = nn.SoftCap(logits, d.LogitCap)
 	}

@@ -46,15 +46,16 @@ func (d Description) mlpNorm() string {
 // tensor File, from Row on.
 type place struct {
 	weights.Spec
-	File string
-	Row  int
+	File   string
+	Row    int
+	linear bool // a product's weight [out, in]
 }
 
 // held lists the tensors that the model holds, in its order.
 func (d Description) held() []place {
 	var list []place
 	add := func(name string, shape ...int) {
-		list = append(list, place{weights.Spec{Name: name, Shape: shape}, name, 0})
+		list = append(list, place{weights.Spec{Name: name, Shape: shape}, name, 0, false})
 	}
 	add(embedName, d.Vocabulary, d.Hidden)
 	for layer := range d.Layers {
@@ -79,6 +80,7 @@ func (d Description) held() []place {
 	add(normName, d.Hidden)
 	if !d.Tied {
 		add(headName, d.Vocabulary, d.Hidden)
+		list[len(list)-1].linear = true
 	}
 	return list
 }
@@ -86,7 +88,7 @@ func (d Description) held() []place {
 // projection places a site's weight [out, in].
 func (d Description) projection(layer int, site Site) place {
 	in, out := d.SiteDims(site)
-	p := place{weights.Spec{Name: site.WeightName(layer), Shape: []int{out, in}}, site.WeightName(layer), 0}
+	p := place{weights.Spec{Name: site.WeightName(layer), Shape: []int{out, in}}, site.WeightName(layer), 0, true}
 	if !d.Fused {
 		return p
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 
 	"alphalora/internal/engine"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
+	"github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
 )
 
@@ -20,9 +22,35 @@ import (
 type Model struct {
 	Description
 	*Params
-	Engine      *engine.Engine
-	Dir         string
-	Fingerprint string // of the checkpoint's tensors; empty for a random model
+	Engine *engine.Engine
+	Dir    string // empty for a random model
+	InOut  bool   // projections and head lie as [in, out], not as [out, in] like in files
+
+	fingerprint string
+}
+
+// swapped tells how projections lie on an engine. XLA's products on a CPU are four times
+// faster with [in, out] where few rows are multiplied; a GPU takes either order alike,
+// and the file's order then needs no work. docs/generation.md has the figures.
+func swapped(eng *engine.Engine) bool { return eng.Name == engine.CPU }
+
+// Fingerprint is the SHA-256 of the checkpoint's tensors, empty for a random model. The
+// first call reads every byte of the files.
+func (m *Model) Fingerprint() (string, error) {
+	if m.fingerprint != "" || m.Dir == "" {
+		return m.fingerprint, nil
+	}
+	set, err := weights.Open(m.Dir)
+	if err != nil {
+		return "", err
+	}
+	m.fingerprint = set.Fingerprint()
+	return m.fingerprint, set.Close()
+}
+
+// Decoder places the model, whose tensors are params, into a graph.
+func (m *Model) Decoder(params map[string]*graph.Node) *Decoder {
+	return &Decoder{Description: m.Description, Weights: params, InOut: m.InOut}
 }
 
 // ParseDType reads a configuration's name of a number format.
@@ -38,8 +66,13 @@ func ParseDType(name string) (dtypes.DType, weights.DType, error) {
 	return dtypes.InvalidDType, "", fault.Input("dtype "+name, "use float32, bfloat16 or float16", "no such number format")
 }
 
+// FileDType asks for the number format in which the checkpoint holds its embedding.
+const FileDType = "file"
+
+var dtypeNames = map[weights.DType]string{weights.F32: "float32", weights.BF16: "bfloat16", weights.F16: "float16", weights.F64: "float32"}
+
 // Load reads a model directory: config.json, then every tensor that it asks for, in
-// dtype ("float32", …). Missing, unexpected, mis-shaped and non-finite tensors are errors.
+// dtype ("float32", …, or [FileDType]). Missing, unexpected, mis-shaped and non-finite tensors are errors.
 func Load(ctx context.Context, eng *engine.Engine, dir, dtype string) (*Model, error) {
 	d, err := ReadDescription(dir)
 	if err != nil {
@@ -56,14 +89,18 @@ func Load(ctx context.Context, eng *engine.Engine, dir, dtype string) (*Model, e
 	if err := d.checkTied(dir, set); err != nil {
 		return nil, err
 	}
-	m := &Model{Description: d, Params: &Params{}, Engine: eng, Dir: dir, Fingerprint: set.Fingerprint()}
+	m := &Model{Description: d, Params: &Params{}, Engine: eng, Dir: dir, InOut: swapped(eng)}
+	if dtype == FileDType {
+		embed, _ := set.Get(embedName)
+		dtype = dtypeNames[embed.DType]
+	}
 	for _, p := range d.held() {
 		if err := ctx.Err(); err != nil {
 			m.Free()
 			return nil, err
 		}
 		t, _ := set.Get(p.File)
-		if err := m.upload(p.view(t), dtype); err != nil {
+		if err := m.upload(p, p.view(t), dtype); err != nil {
 			m.Free()
 			return nil, err
 		}
@@ -71,38 +108,45 @@ func Load(ctx context.Context, eng *engine.Engine, dir, dtype string) (*Model, e
 	return m, nil
 }
 
-// upload moves one tensor from the mapped file to the device, converting it where the
-// file's number format is another one.
-func (m *Model) upload(t weights.Tensor, dtype string) error {
-	if err := t.CheckFinite(); err != nil {
-		return err
-	}
+// upload moves one tensor from the mapped file to the device in one pass, converting it
+// where the file's number format is another one. The file's pages are then given back, so
+// that loading needs the model's own size and no more.
+func (m *Model) upload(p place, t weights.Tensor, dtype string) error {
 	device, file, err := ParseDType(dtype)
 	if err != nil {
 		return err
 	}
-	if t.DType != file {
-		values, err := t.Float32s()
-		if err != nil {
-			return err
-		}
-		if t, err = weights.FromFloat32s(t.Name, t.Shape, values, file); err != nil {
-			return err
-		}
+	turn := m.InOut && p.linear
+	shape := shapes.Make(device, t.Shape...)
+	if turn {
+		slices.Reverse(shape.Dimensions)
 	}
-	tensor, err := tensors.FromRaw(m.Engine.Backend, 0, shapes.Make(device, t.Shape...), t.Data)
+	tensor, err := m.Engine.Fill(shape, func(dst []byte) error { return t.Into(dst, file, turn) })
 	if err != nil {
-		return fmt.Errorf("%s: not moved to the device: %w", t.Name, err)
+		return err
 	}
-	m.Add(t.Name, tensor)
+	t.Release()
+	m.Add(p.Name, tensor)
 	return nil
+}
+
+// columns reads the matrix [in, out] as [out, in].
+func columns(values []float32, out int) []float32 {
+	in := len(values) / max(out, 1)
+	turned := make([]float32, len(values))
+	for o := range out {
+		for i := range in {
+			turned[o*in+i] = values[i*out+o]
+		}
+	}
+	return turned
 }
 
 // NewRandom makes a model of d with fresh weights: projections and embeddings normal
 // with deviation 0.02, those that write to the residual stream divided by √(2·layers),
 // norms at their neutral value, biases zero. Source of the scaling: Radford et al., 2019.
 func NewRandom(eng *engine.Engine, d Description, dtype string, seed uint64) (*Model, error) {
-	m := &Model{Description: d, Params: &Params{}, Engine: eng}
+	m := &Model{Description: d, Params: &Params{}, Engine: eng, InOut: swapped(eng)}
 	_, file, err := ParseDType(dtype)
 	if err != nil {
 		return nil, err
@@ -113,7 +157,7 @@ func NewRandom(eng *engine.Engine, d Description, dtype string, seed uint64) (*M
 		if err != nil {
 			return nil, err
 		}
-		if err := m.upload(t, dtype); err != nil {
+		if err := m.upload(p, t, dtype); err != nil {
 			m.Free()
 			return nil, err
 		}
@@ -158,6 +202,9 @@ func (m *Model) Save(path, dtype string) error {
 		values, err := Float32s(m.Tensors[i])
 		if err != nil {
 			return fmt.Errorf("%s: not read from the device: %w", p.Name, err)
+		}
+		if m.InOut && p.linear {
+			values = columns(values, p.Shape[0])
 		}
 		t, err := weights.FromFloat32s(p.File, p.Shape, values, file)
 		if err != nil {

@@ -179,8 +179,12 @@ func (a *Adapter) Save(dir string, base *model.Model, dropout float64) error {
 	if err := weights.Write(filepath.Join(dir, WeightsFile), list, map[string]string{"format": "pt"}); err != nil {
 		return err
 	}
+	fingerprint, err := base.Fingerprint()
+	if err != nil {
+		return err
+	}
 	m := Manifest{PeftType: PeftType, FormatVersion: formatVersion, Rank: rank(a.Rank), Alpha: a.Alpha,
-		Dropout: dropout, Base: base.Dir, BaseFingerprint: base.Fingerprint,
+		Dropout: dropout, Base: base.Dir, BaseFingerprint: fingerprint,
 		Experts: a.Experts, TopK: a.TopK, TaskType: "CAUSAL_LM"}
 	for _, site := range a.Targets {
 		m.TargetModules = append(m.TargetModules, site.String())
@@ -190,6 +194,19 @@ func (a *Adapter) Save(dir string, base *model.Model, dropout float64) error {
 		return err
 	}
 	return atomicfile.WriteBytes(filepath.Join(dir, ConfigFile), append(data, '\n'))
+}
+
+// checkBase refuses another base model than the one that the adapter was trained on.
+func (m Manifest) checkBase(dir string, base *model.Model) error {
+	if m.BaseFingerprint == "" { // of the release
+		return nil
+	}
+	is, err := base.Fingerprint()
+	if err != nil || is == "" || is == m.BaseFingerprint {
+		return err
+	}
+	return fault.Input(dir, "give the base model that the adapter was trained on",
+		"was trained on a base with fingerprint %.16s (%s), but %s has %.16s", m.BaseFingerprint, m.Base, base.Dir, is)
 }
 
 // Load reads an adapter directory for a base model; topK, where above 0, replaces the
@@ -204,9 +221,8 @@ func Load(dir string, base *model.Model, topK int) (*Adapter, error) {
 		return nil, err
 	}
 	defer func() { _ = set.Close() }()
-	if f := manifest.BaseFingerprint; f != "" && base.Fingerprint != "" && f != base.Fingerprint {
-		return nil, fault.Input(dir, "give the base model that the adapter was trained on",
-			"was trained on a base with fingerprint %.16s (%s), but %s has %.16s", f, manifest.Base, base.Dir, base.Fingerprint)
+	if err := manifest.checkBase(dir, base); err != nil {
+		return nil, err
 	}
 	shape, err := manifest.shape(dir, base.Description, set.Names(), topK)
 	if err != nil {

@@ -85,7 +85,8 @@ func (s *stepper) frozen() []*tensors.Tensor {
 // 1/targets of the whole step, and this micro-batch's share of the step's tokens.
 // Outputs: gradients and sums.
 func (s *stepper) accumulateGraph(inputs []*Node) []*Node {
-	d := &model.Decoder{Description: s.model.Description, Checkpoint: s.rematerialise, Full: s.adapter == nil}
+	d := s.model.Decoder(nil)
+	d.Checkpoint, d.Full = s.rematerialise, s.adapter == nil
 	if s.adapter != nil {
 		d.Weights, inputs = s.model.Nodes(inputs)
 	}

@@ -3,11 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"strings"
-	"unsafe"
-
-	"golang.org/x/sys/unix"
 
 	"alphalora/alphalora"
 	"alphalora/internal/fault"
@@ -29,11 +25,16 @@ func projections(dir string, set *weights.Set) ([]alphalora.Matrix, error) {
 		return nil, fault.Input(dir, "analyze reads decoders of the Llama kind in Hugging Face layout",
 			"no tensor is named like %s; found %s", model.Q.WeightName(0), someOf(set.Names()))
 	}
+	d, err := model.ReadDescription(dir)
+	fused := err == nil && d.Fused // a checkpoint of another family is analysed too
 	var matrices []alphalora.Matrix
 	for layer := range layers {
 		for _, site := range model.Sites() {
 			name := site.WeightName(layer)
 			t, ok := set.Get(name)
+			if fused {
+				t, ok = d.Projection(set, layer, site)
+			}
 			if !ok {
 				return nil, fault.Input(dir, "analyze needs the seven projections of every layer",
 					"%s is missing; found %s", name, someOf(set.Names()))
@@ -44,7 +45,7 @@ func projections(dir string, set *weights.Set) ([]alphalora.Matrix, error) {
 			matrices = append(matrices, alphalora.Matrix{
 				Name: name, Layer: layer, Site: site.String(), Rows: t.Shape[0], Cols: t.Shape[1], DType: string(t.DType),
 				Bytes: func() ([]byte, error) { return t.Data, nil },
-				Done:  func() { forget(t.Data) },
+				Done:  t.Release,
 			})
 		}
 	}
@@ -58,20 +59,6 @@ func someOf(names []string) string {
 		return fmt.Sprintf("%d tensors: %s", len(names), strings.Join(names, ", "))
 	}
 	return fmt.Sprintf("%d tensors: %s, ...", len(names), strings.Join(names[:few], ", "))
-}
-
-// forget gives the pages of a mapped tensor back to the system, so that a large model
-// does not fill the memory as it is read through. They are read again if needed again.
-func forget(data []byte) {
-	page := os.Getpagesize()
-	if len(data) < 2*page {
-		return
-	}
-	from := (page - int(uintptr(unsafe.Pointer(&data[0]))%uintptr(page))) % page
-	to := from + (len(data)-from)/page*page
-	if to > from {
-		_ = unix.Madvise(data[from:to], unix.MADV_DONTNEED) // advice only
-	}
 }
 
 // checkSpectrum refuses an analysis, read from a file, of other weights than dir's.

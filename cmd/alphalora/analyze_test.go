@@ -15,7 +15,6 @@ import (
 
 	"alphalora/alphalora"
 	"alphalora/internal/fault"
-	"alphalora/internal/seedling"
 	"alphalora/internal/testkit"
 	"alphalora/model"
 	"alphalora/model/weights"
@@ -261,20 +260,4 @@ func TestBenchAnalyze(t *testing.T) {
 		_, err := called(t, benchCommand, append([]string{"analyze"}, args...)...)
 		require.Equal(t, fault.StatusBad, fault.ExitStatus(err), args)
 	}
-}
-
-// forget gives pages back and loses nothing.
-func TestForgetLosesNothing(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "base")
-	require.NoError(t, seedling.WriteBase(dir))
-	set, err := weights.Open(dir)
-	require.NoError(t, err)
-	defer func() { require.NoError(t, set.Close()) }()
-	x, ok := set.Get(model.Gate.WeightName(0))
-	require.True(t, ok)
-	before := append([]byte(nil), x.Data...)
-	forget(x.Data)
-	forget(x.Data[1:])
-	forget(x.Data[:1])
-	require.Equal(t, before, x.Data)
 }

@@ -62,7 +62,7 @@ the weights are random.`,
 	jsonPath := addJSON(cmd)
 	f := cmd.Flags()
 	f.StringVar(&g.model, "model", "", "`DIR` of a model (default: a random one of --shape)")
-	f.StringVar(&g.dtype, "dtype", "float32", "number format of the weights: float32, bfloat16 or float16")
+	f.StringVar(&g.dtype, "dtype", "float32", "number format of the weights: float32, bfloat16, float16, or file (as the checkpoint has it)")
 	f.StringVar(&g.shape, "shape", "small", "random model of this shape")
 	f.IntSliceVar(&g.batches, "batch", []int{1, 8}, "rows that decode together, one measurement each")
 	f.IntVar(&g.prompt, "prompt", 128, "tokens of a prompt")

@@ -29,7 +29,7 @@ func addSubject(cmd *cobra.Command, topK string) *subject {
 	f.StringVar(&s.model, "model", "", "`DIR` of the model in Hugging Face layout (required)")
 	f.StringVar(&s.adapter, "adapter", "", "`DIR` of an adapter (default: the base model alone)")
 	f.IntVar(&s.topK, topK, 0, "experts a token uses, over what the adapter states (0: as it states; an adapter that states none: 2)")
-	f.StringVar(&s.dtype, "dtype", "float32", "number format of the weights: float32, bfloat16 or float16")
+	f.StringVar(&s.dtype, "dtype", "float32", "number format of the weights: float32, bfloat16, float16, or file (as the checkpoint has it)")
 	f.IntVar(&s.batch, "batch", 8, "rows that run together")
 	return s
 }

@@ -122,12 +122,12 @@ func layoutGraph(slots int) func([]*Node) []*Node {
 	return func(inputs []*Node) []*Node {
 		take, cache := ExpandAxes(inputs[0], -1), inputs[1:]
 		outs := make([]*Node, len(cache))
-		for i, store := range cache { // [B, S, K, D]
+		for i, store := range cache { // [B, K, S, D]
 			shape := store.Shape().Clone()
-			shape.Dimensions[0], shape.Dimensions[1] = take.Shape().Dim(0), slots-shape.Dim(1)
+			shape.Dimensions[0], shape.Dimensions[2] = take.Shape().Dim(0), slots-shape.Dim(2)
 			outs[i] = Gather(store, take)
-			if shape.Dim(1) > 0 {
-				outs[i] = Concatenate([]*Node{outs[i], Zeros(store.Graph(), shape)}, 1)
+			if shape.Dim(2) > 0 {
+				outs[i] = Concatenate([]*Node{outs[i], Zeros(store.Graph(), shape)}, 2)
 			}
 		}
 		return outs

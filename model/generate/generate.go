@@ -146,10 +146,9 @@ func (g *Generator) leaves() []any {
 
 // decoder binds those inputs and returns the rest.
 func (g *Generator) decoder(inputs []*Node) (*model.Decoder, []*Node) {
-	d := &model.Decoder{Description: g.model.Description}
-	d.Weights, inputs = g.model.Nodes(inputs)
+	params, inputs := g.model.Nodes(inputs)
+	d := g.model.Decoder(params)
 	if g.adapter != nil {
-		var params map[string]*Node
 		params, inputs = g.adapter.Owned().Nodes(inputs)
 		d.Delta = g.adapter.Attach(params)
 	}

@@ -84,7 +84,7 @@ func (s subject) tolerance() float64 {
 // tensors, and returns [B·T·V] values.
 func (s subject) logits(t *testing.T, d model.Description, rows [][]int32, pads []int32) []float32 {
 	exec, err := NewExec(s.model.Engine.Backend, func(inputs []*Node) *Node {
-		decoder := &model.Decoder{Description: d}
+		decoder := &model.Decoder{Description: d, InOut: s.model.InOut}
 		var rest []*Node
 		decoder.Weights, rest = s.model.Nodes(inputs)
 		if s.adapter != nil {

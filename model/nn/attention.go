@@ -6,20 +6,17 @@ import (
 )
 
 // Attention is softmax(cap(scale·q·kᵀ) + mask)·v with grouped queries, the softmax in
-// f32; limit is that of [SoftCap], 0 for none. q [B, T, H, D], k and v [B, S, K, D],
+// f32; limit is that of [SoftCap], 0 for none. q [B, T, H, D], k and v [B, K, S, D],
 // visible [B, T, S] true where a query may look → [B, T, H·D]. Two plain batched
 // products: what the engine does best.
 func Attention(q, k, v, visible *Node, scale, limit float64) *Node {
 	b, t, h, d := q.Shape().Dim(0), q.Shape().Dim(1), q.Shape().Dim(2), q.Shape().Dim(3)
-	heads := k.Shape().Dim(2)
+	heads, s := k.Shape().Dim(1), k.Shape().Dim(2)
 	group := h / heads
 	q = MulScalar(q, scale)
 	q = Reshape(q, b, t, heads, group, d)
-	q = TransposeAllDims(q, 0, 2, 3, 1, 4) // [B, K, G, T, D]
-	q = Reshape(q, b, heads, group*t, d)   // [B, K, G·T, D]
-	k = TransposeAllDims(k, 0, 2, 1, 3)    // [B, K, S, D]
-	v = TransposeAllDims(v, 0, 2, 1, 3)    // [B, K, S, D]
-	s := k.Shape().Dim(2)
+	q = TransposeAllDims(q, 0, 2, 3, 1, 4)                                   // [B, K, G, T, D]
+	q = Reshape(q, b, heads, group*t, d)                                     // [B, K, G·T, D]
 	scores := DotGeneral(q, []int{3}, []int{0, 1}, k, []int{3}, []int{0, 1}) // [B, K, G·T, S]
 	scores = Reshape(ConvertDType(scores, dtypes.Float32), b, heads, group, t, s)
 	if limit > 0 {

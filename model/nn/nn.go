@@ -26,6 +26,11 @@ func AddBias(x, b *Node) *Node { return Add(x, ExpandLeftToRank(b, x.Rank())) }
 // SoftCap is limit·tanh(x/limit), which stays within ±limit.
 func SoftCap(x *Node, limit float64) *Node { return MulScalar(Tanh(MulScalar(x, 1/limit)), limit) }
 
+// Product is x·W: x [N, in], w [in, out] → [N, out].
+func Product(x, w *Node) *Node {
+	return DotGeneral(x, []int{1}, nil, w, []int{0}, nil)
+}
+
 // RMSNorm is x / sqrt(mean(x²) + eps) · (offset + w), in f32, over the last axis.
 // Llama's offset is 0, Gemma's 1. Source: Zhang and Sennrich, 2019.
 func RMSNorm(x, w *Node, eps, offset float64) *Node {
