@@ -135,14 +135,14 @@ func furthest(a, b []float32, real func(i int) bool) float64 {
 }
 
 // requirePadded holds the logits of the left-padded batch where tokens are real.
-func (s subject) requirePadded(t *testing.T, want []float32) {
+func (s subject) requirePadded(t *testing.T, want []float32, tolerance float64) {
 	rows, pads, _ := s.padded(t)
 	got, length := s.logits(t, s.model.Description, rows, pads), len(rows[0])
 	require.Len(t, got, len(want))
 	require.LessOrEqual(t, furthest(got, want, func(i int) bool {
 		token := i / s.model.Vocabulary
 		return token%length >= int(pads[token/length])
-	}), s.tolerance(), "padded.logits")
+	}), tolerance, "padded.logits")
 }
 
 func (s subject) requireClose(t *testing.T, want []float32, got *tensors.Tensor, what string) {
@@ -179,7 +179,7 @@ func TestReferenceLogits(t *testing.T) {
 			}
 		}
 		require.Equal(t, 3*3*7, routers, "three rows, three layers that choose, seven projections")
-		s.requirePadded(t, s.floats(t, "padded.logits"))
+		s.requirePadded(t, s.floats(t, "padded.logits"), s.tolerance())
 	})
 }
 
@@ -208,7 +208,7 @@ func TestReferenceGreedy(t *testing.T) {
 	references(t, func(t *testing.T, s subject) {
 		_, _, prompts := s.padded(t)
 		require.NotEqual(t, len(prompts[0]), len(prompts[1]), "the rows differ in length")
-		for _, rows := range []int{1, 3, 8} {
+		for _, rows := range []int{1, 8} {
 			g, err := generate.New(s.model, s.adapter, rows)
 			require.NoError(t, err)
 			outputs, err := g.Greedy(t.Context(), prompts, 12, nil, nil)

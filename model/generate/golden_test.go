@@ -75,15 +75,20 @@ func openGolden(t *testing.T, name, dtype string) subject {
 	return openSubject(t, dir, filepath.Join(dir, "goldens.safetensors"), dtype)
 }
 
+// goldenTolerance is the absolute error of a golden's logit that counts as equal, in
+// float32. Logits of Gemma may be off by 1e-3, but are not; only so do the goldens tell
+// its GELU from the exact one.
+const goldenTolerance = 1e-4
+
 func requireGoldenLogits(t *testing.T, g subject) {
 	for _, part := range []string{"", "long."} {
 		rows := g.ints(t, part+"input_ids")
 		got := g.logits(t, g.model.Description, rows, make([]int32, len(rows)))
 		want := g.floats(t, part+"logits")
 		require.Len(t, got, len(want))
-		require.LessOrEqual(t, furthest(got, want, nil), g.tolerance(), part+"logits")
+		require.LessOrEqual(t, furthest(got, want, nil), goldenTolerance, part+"logits")
 	}
-	g.requirePadded(t, g.floats(t, "padded.logits"))
+	g.requirePadded(t, g.floats(t, "padded.logits"), goldenTolerance)
 }
 
 // TestGoldens holds logits, padded logits and greedy tokens of every case.
@@ -96,15 +101,13 @@ func TestGoldens(t *testing.T) {
 			want := g.ints(t, "padded.greedy")
 			long := g.ints(t, "long.input_ids")[0][:28]
 			wantLong := g.ints(t, "long.greedy")[0]
-			for _, rows := range []int{1, 4} {
-				gen, err := generate.New(g.model, nil, rows)
-				require.NoError(t, err)
-				outputs, err := gen.Greedy(t.Context(), append(slices.Clone(prompts), long), len(wantLong), nil, nil)
-				require.NoError(t, err)
-				for i, tokens := range append(slices.Clone(want), wantLong) {
-					require.Equal(t, tokens, outputs[i].IDs, "row %d in batches of %d", i, rows)
-				}
-				gen.Close()
+			gen, err := generate.New(g.model, nil, 4)
+			require.NoError(t, err)
+			defer gen.Close()
+			outputs, err := gen.Greedy(t.Context(), append(slices.Clone(prompts), long), len(wantLong), nil, nil)
+			require.NoError(t, err)
+			for i, tokens := range append(slices.Clone(want), wantLong) {
+				require.Equal(t, tokens, outputs[i].IDs, "row %d", i)
 			}
 		})
 	}
@@ -114,8 +117,16 @@ func TestGoldens(t *testing.T) {
 // by the same tokens, in every family.
 func TestBatchesAgree(t *testing.T) {
 	rng := rand.New(rand.NewPCG(7, 11))
+	byFamily := map[string]string{}
 	for _, name := range cases(t) {
-		t.Run(name, func(t *testing.T) {
+		d, err := model.ReadDescription(filepath.Join(goldens(t), name))
+		require.NoError(t, err)
+		byFamily[d.Family] = name
+	}
+	require.Len(t, byFamily, len(model.Families()))
+	for _, family := range model.Families() {
+		name := byFamily[family]
+		t.Run(family, func(t *testing.T) {
 			g := openGolden(t, name, "float32")
 			prompts := make([][]int32, 9)
 			for i := range prompts {
