@@ -50,7 +50,10 @@ seedling: build ## make the shipped model again: corpus, tokenizer, pretraining 
 	@cp $(SEEDLING)/run/model/* internal/seedling/base/
 	@echo "seedling: internal/seedling/base is new; make demo tries it"
 
+goldens: ## make the numbers anew that transformers computed (its own virtual environment)
+	@scripts/goldens.sh
+
 clean: ## remove what was built (the native libraries stay)
 	@rm -rf bin runs .deps/build .deps/*.log
 
-.PHONY: help setup setup-cuda build test check fmt demo seedling clean
+.PHONY: help setup setup-cuda build test check fmt demo seedling goldens clean
