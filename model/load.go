@@ -53,23 +53,60 @@ func (m *Model) Decoder(params map[string]*graph.Node) *Decoder {
 	return &Decoder{Description: m.Description, Weights: params, InOut: m.InOut}
 }
 
+// numberFormats pairs the device's number formats with the files' and their names.
+var numberFormats = []struct {
+	name, short string
+	device      dtypes.DType
+	file        weights.DType
+}{
+	{"float32", "f32", dtypes.Float32, weights.F32},
+	{"bfloat16", "bf16", dtypes.BFloat16, weights.BF16},
+	{"float16", "f16", dtypes.Float16, weights.F16},
+}
+
 // ParseDType reads a configuration's name of a number format.
 func ParseDType(name string) (dtypes.DType, weights.DType, error) {
-	switch name {
-	case "float32", "f32":
-		return dtypes.Float32, weights.F32, nil
-	case "bfloat16", "bf16":
-		return dtypes.BFloat16, weights.BF16, nil
-	case "float16", "f16":
-		return dtypes.Float16, weights.F16, nil
+	for _, f := range numberFormats {
+		if name == f.name || name == f.short {
+			return f.device, f.file, nil
+		}
 	}
 	return dtypes.InvalidDType, "", fault.Input("dtype "+name, "use float32, bfloat16 or float16", "no such number format")
+}
+
+// fileFormat is the file's counterpart of a device's number format; empty for none.
+func fileFormat(device dtypes.DType) weights.DType {
+	for _, f := range numberFormats {
+		if device == f.device {
+			return f.file
+		}
+	}
+	return ""
 }
 
 // FileDType asks for the number format in which the checkpoint holds its embedding.
 const FileDType = "file"
 
-var dtypeNames = map[weights.DType]string{weights.F32: "float32", weights.BF16: "bfloat16", weights.F16: "float16", weights.F64: "float32"}
+// nameOf is the name of the number format of a checkpoint's tensor.
+func nameOf(t weights.Tensor) (string, error) {
+	for _, f := range numberFormats {
+		if t.DType == f.file {
+			return f.name, nil
+		}
+	}
+	return "", fault.Input(t.File+": tensor "+t.Name, "name the format to convert it to: float32, bfloat16 or float16",
+		"is in %s, which no engine here computes in", t.DType)
+}
+
+// DType names the number format of the model's weights.
+func (m *Model) DType() string {
+	for _, f := range numberFormats {
+		if m.Tensors[0].DType() == f.device {
+			return f.name
+		}
+	}
+	return m.Tensors[0].DType().String()
+}
 
 // Load reads a model directory: config.json, then every tensor that it asks for, in
 // dtype ("float32", …, or [FileDType]). Missing, unexpected, mis-shaped and non-finite tensors are errors.
@@ -92,7 +129,9 @@ func Load(ctx context.Context, eng *engine.Engine, dir, dtype string) (*Model, e
 	m := &Model{Description: d, Params: &Params{}, Engine: eng, Dir: dir, InOut: swapped(eng)}
 	if dtype == FileDType {
 		embed, _ := set.Get(embedName)
-		dtype = dtypeNames[embed.DType]
+		if dtype, err = nameOf(embed); err != nil {
+			return nil, err
+		}
 	}
 	for _, p := range d.held() {
 		if err := ctx.Err(); err != nil {
@@ -220,17 +259,14 @@ func (m *Model) Save(path, dtype string) error {
 	return weights.Write(path, list, map[string]string{"format": "pt"})
 }
 
-// formats pairs the device's number formats with the files'.
-var formats = map[dtypes.DType]weights.DType{dtypes.Float32: weights.F32, dtypes.BFloat16: weights.BF16, dtypes.Float16: weights.F16}
-
 // ToDType makes a tensor of a file's values in another number format, on the host.
 func ToDType(t weights.Tensor, dtype dtypes.DType) (*tensors.Tensor, error) {
-	if t.DType != formats[dtype] {
+	if file := fileFormat(dtype); t.DType != file {
 		values, err := t.Float32s()
 		if err != nil {
 			return nil, err
 		}
-		if t, err = weights.FromFloat32s(t.Name, t.Shape, values, formats[dtype]); err != nil {
+		if t, err = weights.FromFloat32s(t.Name, t.Shape, values, file); err != nil {
 			return nil, err
 		}
 	}
@@ -239,8 +275,8 @@ func ToDType(t weights.Tensor, dtype dtypes.DType) (*tensors.Tensor, error) {
 
 // Float32s copies a tensor of any of the number formats above to the host.
 func Float32s(t *tensors.Tensor) ([]float32, error) {
-	name, ok := formats[t.DType()]
-	if !ok {
+	name := fileFormat(t.DType())
+	if name == "" {
 		return nil, fmt.Errorf("no conversion from %s to float32", t.DType())
 	}
 	var values []float32

@@ -26,6 +26,7 @@ func benchCommand(a *app) *cobra.Command {
 
 // benchShapes are models without weights, by the config.json that describes them.
 var benchShapes = []struct{ name, config string }{
+	{"tiny", `{"model_type":"llama","vocab_size":960,"hidden_size":192,"intermediate_size":512,"num_hidden_layers":4,"num_attention_heads":6,"num_key_value_heads":3}`},
 	{"small", `{"model_type":"llama","vocab_size":4096,"hidden_size":512,"intermediate_size":1376,"num_hidden_layers":8,"num_attention_heads":8}`},
 	{"2gb", `{"model_type":"llama","vocab_size":32000,"hidden_size":2048,"intermediate_size":5632,"num_hidden_layers":20,"num_attention_heads":32,"num_key_value_heads":4}`},
 	{"llama-2-7b", `{"model_type":"llama","vocab_size":32000,"hidden_size":4096,"intermediate_size":11008,"num_hidden_layers":32,"num_attention_heads":32}`},
@@ -33,16 +34,23 @@ var benchShapes = []struct{ name, config string }{
 	{"gemma-7b", `{"model_type":"gemma","vocab_size":256000,"hidden_size":3072,"intermediate_size":24576,"num_hidden_layers":28,"num_attention_heads":16,"num_key_value_heads":16,"head_dim":256}`},
 }
 
-// benchShape finds a shape by its name.
-func benchShape(name string) (model.Description, error) {
+func benchShapeNames() string {
 	var names []string
 	for _, s := range benchShapes {
-		if s.name == name {
-			return model.ParseDescription("--shape "+name, []byte(s.config))
-		}
 		names = append(names, s.name)
 	}
-	return model.Description{}, fault.Input("--shape "+name, "choose "+strings.Join(names, ", "), "there is no such shape")
+	return strings.Join(names, ", ")
+}
+
+// benchShape finds a shape by its name.
+func benchShape(name string) (config string, d model.Description, err error) {
+	for _, s := range benchShapes {
+		if s.name == name {
+			d, err = model.ParseDescription("--shape "+name, []byte(s.config))
+			return s.config, d, err
+		}
+	}
+	return "", d, fault.Input("--shape "+name, "choose "+benchShapeNames(), "there is no such shape")
 }
 
 // median runs work once unseen, then runs times, and returns the middle duration.

@@ -8,8 +8,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"runtime"
-	"sort"
-	"strings"
 	"sync"
 	"text/tabwriter"
 	"time"
@@ -22,28 +20,6 @@ import (
 	"alphalora/internal/fault"
 	"alphalora/model"
 )
-
-// spectralShape is the sizes of a model that bench analyze can imitate.
-type spectralShape struct {
-	layers, hidden, query, keyValue, intermediate int
-}
-
-// spectralShapes is the table of shapes.
-var spectralShapes = map[string]spectralShape{
-	"tiny":       {4, 192, 192, 96, 512},
-	"llama-2-7b": {32, 4096, 4096, 4096, 11008},
-	"mistral-7b": {32, 4096, 4096, 1024, 14336},
-	"gemma-7b":   {28, 3072, 4096, 4096, 24576},
-}
-
-func spectralShapeNames() string {
-	var names []string
-	for name := range spectralShapes {
-		names = append(names, name)
-	}
-	sort.Strings(names)
-	return strings.Join(names, ", ")
-}
 
 // spectralBench is what bench analyze measured. Times are in seconds.
 type spectralBench struct {
@@ -77,21 +53,21 @@ func benchAnalyzeCommand(a *app) *cobra.Command {
 	}
 	how := addSpectral(cmd)
 	jsonPath := addJSON(cmd)
-	name := cmd.Flags().String("shape", "mistral-7b", "which model's: "+spectralShapeNames())
+	name := cmd.Flags().String("shape", "mistral-7b", "which model's: "+benchShapeNames())
 	layers := cmd.Flags().Int("layers", 0, "how many layers; 0 is all, of which a few are enough for a figure")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		shape, ok := spectralShapes[*name]
-		if !ok {
-			return fault.Input(fmt.Sprintf("--shape %q", *name), "use one of "+spectralShapeNames(), "there is no such shape")
+		_, d, err := benchShape(*name)
+		if err != nil {
+			return err
 		}
-		if *layers < 0 || *layers > shape.layers {
-			return fault.Input(fmt.Sprintf("--layers %d", *layers), "", "must be from 1 to %d, or 0 for all", shape.layers)
+		if *layers < 0 || *layers > d.Layers {
+			return fault.Input(fmt.Sprintf("--layers %d", *layers), "", "must be from 1 to %d, or 0 for all", d.Layers)
 		}
 		if *layers == 0 {
-			*layers = shape.layers
+			*layers = d.Layers
 		}
 		how.cache = "none"
-		result, err := a.benchAnalyze(cmd.Context(), *name, *layers, *how)
+		result, err := a.benchAnalyze(cmd.Context(), *name, d, *layers, *how)
 		if err != nil {
 			return err
 		}
@@ -103,14 +79,13 @@ func benchAnalyzeCommand(a *app) *cobra.Command {
 	return cmd
 }
 
-func (a *app) benchAnalyze(ctx context.Context, name string, layers int, how spectral) (spectralBench, error) {
+func (a *app) benchAnalyze(ctx context.Context, name string, d model.Description, layers int, how spectral) (spectralBench, error) {
 	opts, err := a.spectralOptions(ctx, how)
 	if err != nil {
 		return spectralBench{}, err
 	}
 	opts.Phases = &alphalora.Phases{}
-	shape := spectralShapes[name]
-	matrices := shape.matrices(layers)
+	matrices := randomProjections(d, layers)
 	ceiling := productCeiling()
 	begun := time.Now()
 	analysis, err := a.measure(ctx, name, matrices, opts)
@@ -123,7 +98,7 @@ func (a *app) benchAnalyze(ctx context.Context, name string, layers int, how spe
 		Workers: alphalora.WorkerCount(matrices, opts), Seconds: time.Since(begun).Seconds(), PeakBytes: peakMemory(), Ceiling: ceiling,
 		MakeSeconds: p.Read, Digest: p.Digest, Products: p.Products, Eigenvalues: p.Eigenvalues, Fit: p.Fit,
 	}
-	b.WholeModel = b.Seconds * float64(shape.layers) / float64(layers)
+	b.WholeModel = b.Seconds * float64(d.Layers) / float64(layers)
 	operations := 0.0
 	for i, m := range matrices {
 		n, long := float64(min(m.Rows, m.Cols)), float64(max(m.Rows, m.Cols))
@@ -136,16 +111,12 @@ func (a *app) benchAnalyze(ctx context.Context, name string, layers int, how spe
 	return b, nil
 }
 
-// matrices lists the projections of so many layers, each made when it is read.
-func (s spectralShape) matrices(layers int) []alphalora.Matrix {
-	sizes := map[model.Site][2]int{
-		model.Q: {s.query, s.hidden}, model.K: {s.keyValue, s.hidden}, model.V: {s.keyValue, s.hidden}, model.O: {s.hidden, s.query},
-		model.Gate: {s.intermediate, s.hidden}, model.Up: {s.intermediate, s.hidden}, model.Down: {s.hidden, s.intermediate},
-	}
+// randomProjections lists the projections of so many layers, each made when it is read.
+func randomProjections(d model.Description, layers int) []alphalora.Matrix {
 	var list []alphalora.Matrix
 	for layer := range layers {
 		for _, site := range model.Sites() {
-			rows, cols := sizes[site][0], sizes[site][1]
+			cols, rows := d.SiteDims(site)
 			seed := uint64(len(list))
 			list = append(list, alphalora.Matrix{Name: site.WeightName(layer), Layer: layer, Site: site.String(), Rows: rows, Cols: cols, DType: "BF16",
 				Bytes: func() ([]byte, error) { return heavyTailed(rows, cols, seed), nil }})

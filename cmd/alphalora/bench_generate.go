@@ -63,7 +63,7 @@ the weights are random.`,
 	f := cmd.Flags()
 	f.StringVar(&g.model, "model", "", "`DIR` of a model (default: a random one of --shape)")
 	f.StringVar(&g.dtype, "dtype", "float32", "number format of the weights: float32, bfloat16, float16, or file (as the checkpoint has it)")
-	f.StringVar(&g.shape, "shape", "small", "random model of this shape")
+	f.StringVar(&g.shape, "shape", "small", "random model of this shape: "+benchShapeNames())
 	f.IntSliceVar(&g.batches, "batch", []int{1, 8}, "rows that decode together, one measurement each")
 	f.IntVar(&g.prompt, "prompt", 128, "tokens of a prompt")
 	f.IntVar(&g.new, "new", 128, "tokens decoded after it")
@@ -103,7 +103,7 @@ func (a *app) benchGenerate(ctx context.Context, g *generating) (generateSpeed, 
 		return generateSpeed{}, err
 	}
 	defer m.Free()
-	result := generateSpeed{Engine: m.Engine.Name, Model: g.shape, DType: g.dtype, Threads: runtime.NumCPU(), Bandwidth: readRate()}
+	result := generateSpeed{Engine: m.Engine.Name, Model: g.shape, DType: m.DType(), Threads: runtime.NumCPU(), Bandwidth: readRate()}
 	if g.model != "" {
 		result.Model = g.model
 	}
@@ -128,7 +128,7 @@ func (a *app) benchModel(ctx context.Context, g *generating) (*model.Model, erro
 	if g.model != "" {
 		return model.Load(ctx, eng, g.model, g.dtype)
 	}
-	d, err := benchShape(g.shape)
+	_, d, err := benchShape(g.shape)
 	if err != nil {
 		return nil, err
 	}

@@ -41,7 +41,7 @@ are in the system's cache: memory is measured, not the disk.`,
 		Example: "  alphalora bench load --shape 2gb --json -",
 	}
 	jsonPath := addJSON(cmd)
-	shape := cmd.Flags().String("shape", "2gb", "random model of this shape")
+	shape := cmd.Flags().String("shape", "2gb", "random model of this shape: "+benchShapeNames())
 	runs := cmd.Flags().Int("runs", 3, "counted runs; the median is told")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		r, err := a.benchLoad(cmd.Context(), *shape, *runs)
@@ -59,7 +59,7 @@ func (a *app) benchLoad(ctx context.Context, shape string, runs int) (r loadSpee
 	if err := inRange("runs", runs, 1, 1000); err != nil {
 		return r, err
 	}
-	d, err := benchShape(shape)
+	config, d, err := benchShape(shape)
 	if err != nil {
 		return r, err
 	}
@@ -73,7 +73,7 @@ func (a *app) benchLoad(ctx context.Context, shape string, runs int) (r loadSpee
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	r = loadSpeed{Engine: eng.Name, Shape: shape, DType: "bfloat16"}
-	if r.Bytes, r.Largest, err = writeRandom(dir, shape, d); err != nil {
+	if r.Bytes, r.Largest, err = writeRandom(dir, config, d); err != nil {
 		return r, err
 	}
 	load, err := median(runs, func() error { return r.load(ctx, eng, dir) })
@@ -102,8 +102,8 @@ func (r *loadSpeed) load(ctx context.Context, eng *engine.Engine, dir string) er
 	return nil
 }
 
-// writeRandom writes a checkpoint of the shape; all tensors are cut from the same values.
-func writeRandom(dir, shape string, d model.Description) (total, largest int, err error) {
+// writeRandom writes a checkpoint of a shape; all tensors are cut from the same values.
+func writeRandom(dir, config string, d model.Description) (total, largest int, err error) {
 	specs := d.Specs()
 	size := func(s weights.Spec) int {
 		n := 2
@@ -131,12 +131,7 @@ func writeRandom(dir, shape string, d model.Description) (total, largest int, er
 	if err := weights.Write(filepath.Join(dir, "model.safetensors"), list, nil); err != nil {
 		return 0, 0, err
 	}
-	for _, s := range benchShapes {
-		if s.name == shape {
-			err = os.WriteFile(filepath.Join(dir, "config.json"), []byte(s.config), 0o644)
-		}
-	}
-	return total, largest, err
+	return total, largest, os.WriteFile(filepath.Join(dir, "config.json"), []byte(config), 0o644)
 }
 
 // copyAll copies every mapped tensor to memory that is fresh from the system, as a

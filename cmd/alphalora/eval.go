@@ -125,7 +125,7 @@ func (a *app) evaluate(ctx context.Context, e *evaluating) (eval.Report, error) 
 	if err != nil {
 		return eval.Report{}, err
 	}
-	report := eval.Report{Model: e.model, Adapter: e.adapter, Engine: l.Engine.Name, DType: e.dtype}
+	report := eval.Report{Model: e.model, Adapter: e.adapter, Engine: l.Engine.Name, DType: l.DType()}
 	for _, q := range list {
 		o := e.options
 		o.Split, o.Batch, o.Rule, o.Counter = e.split, e.batch, rule, local

@@ -3,6 +3,7 @@ package weights
 import (
 	"encoding/binary"
 	"math"
+	"os"
 	"runtime"
 	"slices"
 	"sync"
@@ -44,10 +45,13 @@ func (t Tensor) Into(dst []byte, as DType, transpose bool) error {
 	} else {
 		finite = source.copy(dst)
 	}
-	if !finite {
-		return t.CheckFinite() // finds the place
+	if finite {
+		return nil
 	}
-	return nil
+	if err := t.CheckFinite(); err != nil { // finds the place
+		return err
+	}
+	return fault.Input(t.what(), "use float32", "has values too large for %s", as)
 }
 
 // widened is the tensor in F32, which holds every BF16 and F16 as it is.
@@ -205,12 +209,11 @@ func (e exponent) finite(data []byte, size int) bool {
 // Release gives the tensor's mapped pages back to the system, which reads them again
 // from the file if need be: what was copied elsewhere is not held twice.
 func (t Tensor) Release() {
-	const page = 4096
+	page := os.Getpagesize()
 	if t.File == "" || len(t.Data) < 2*page {
 		return
 	}
-	from := uintptr(unsafe.Pointer(unsafe.SliceData(t.Data)))
-	skip := int((page - from%page) % page)
+	skip := (page - int(uintptr(unsafe.Pointer(unsafe.SliceData(t.Data)))%uintptr(page))) % page
 	if whole := (len(t.Data) - skip) / page * page; whole > 0 {
 		_ = unix.Madvise(t.Data[skip:skip+whole], unix.MADV_DONTNEED)
 	}

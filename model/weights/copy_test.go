@@ -87,6 +87,9 @@ func TestIntoFindsWhatIsNotFinite(t *testing.T) {
 }
 
 func TestIntoRefusesWhatDoesNotFit(t *testing.T) {
+	large := random(t, weights.F32, 4)
+	binary.LittleEndian.PutUint32(large.Data[4:], math.Float32bits(math.MaxFloat32))
+	require.ErrorContains(t, large.Into(make([]byte, 8), weights.BF16, false), "too large for BF16")
 	require.ErrorContains(t, random(t, weights.F32, 4).Into(make([]byte, 16), weights.F32, true), "not a matrix")
 	require.ErrorContains(t, random(t, weights.F32, 4).Into(make([]byte, 8), weights.F32, false), "has 16 bytes where 8")
 }

@@ -92,36 +92,15 @@ func (t Tensor) Int64s() ([]int64, error) {
 
 // CheckFinite names the first value that is NaN or infinite, by its flat index.
 func (t Tensor) CheckFinite() error {
-	var bad int
-	switch t.DType {
-	case F32:
-		bad = firstBad(t.Count(), func(i int) bool {
-			return binary.LittleEndian.Uint32(t.Data[4*i:])&0x7f800000 == 0x7f800000
-		})
-	case BF16:
-		bad = firstBad(t.Count(), func(i int) bool { return binary.LittleEndian.Uint16(t.Data[2*i:])&0x7f80 == 0x7f80 })
-	case F16:
-		bad = firstBad(t.Count(), func(i int) bool { return binary.LittleEndian.Uint16(t.Data[2*i:])&0x7c00 == 0x7c00 })
-	case F64:
-		bad = firstBad(t.Count(), func(i int) bool {
-			return binary.LittleEndian.Uint64(t.Data[8*i:])&(0x7ff<<52) == 0x7ff<<52
-		})
-	default:
+	e, size := exponents[t.DType], sizes[t.DType]
+	if e.finite(t.Data, size) {
 		return nil
 	}
-	if bad >= 0 {
-		return fault.Input(t.what(), "download it again or repair the checkpoint", "value %d of %d is not finite", bad, t.Count())
+	bad := 0
+	for e.finite(t.Data[bad*size:(bad+1)*size], size) {
+		bad++
 	}
-	return nil
-}
-
-func firstBad(n int, bad func(i int) bool) int {
-	for i := range n {
-		if bad(i) {
-			return i
-		}
-	}
-	return -1
+	return fault.Input(t.what(), "download it again or repair the checkpoint", "value %d of %d is not finite", bad, t.Count())
 }
 
 // FromFloat32s makes a tensor of values, rounded to nearest even where the format is
