@@ -12,7 +12,7 @@ import (
 // Mode is how the adapter runs in one graph.
 type Mode struct {
 	Dropout float64 // probability that an input of the experts is dropped; 0 outside training
-	RNG     *Node   // the generator's state; needed with dropout
+	Key     *Node   // [scalar, uint32] what the dropout masks are drawn by; needed with dropout
 	Counted *Node   // [N] true for the tokens that the balance loss counts; nil for all
 }
 
@@ -22,6 +22,7 @@ type Bound struct {
 	Mode
 	params map[string]*Node
 	layers []routing
+	masks  uint32 // dropout masks so far
 	logits map[int]map[model.Site]*Node
 }
 
@@ -86,18 +87,6 @@ func (b *Bound) down(layer int, sites []model.Site, x *Node) (hidden, logits *No
 		logits = nn.Linear(x, SliceAxis(w, 0, AxisRangeToEnd(rows)))
 	}
 	return Reshape(hidden, shapeH...), ConvertDType(Reshape(logits, n, len(sites), e), dtypes.Float32)
-}
-
-// drop zeroes entries of x with probability Dropout and scales the rest. One mask serves
-// all experts of the sites that share x; the released code draws one for each expert.
-func (b *Bound) drop(x *Node) *Node {
-	if b.Dropout == 0 {
-		return x
-	}
-	var u *Node
-	b.RNG, u = RandomUniform(b.RNG, shapes.Make(dtypes.Float32, x.Shape().Dimensions...))
-	keep := GreaterOrEqual(u, Scalar(x.Graph(), dtypes.Float32, b.Dropout))
-	return Where(keep, MulScalar(x, 1/(1-b.Dropout)), ZerosLike(x))
 }
 
 // route turns router logits [N, sites, E] into gates of that shape, and notes what the

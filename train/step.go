@@ -2,6 +2,7 @@ package train
 
 import (
 	"fmt"
+	"math/rand/v2"
 
 	"alphalora/internal/engine"
 	"alphalora/model"
@@ -81,7 +82,7 @@ func (s *stepper) frozen() []*tensors.Tensor {
 // accumulateGraph adds the gradients of one micro-batch to those before.
 //
 // Inputs: frozen weights, owned variables, gradients so far, the sums so far
-// [2 + layers], ids and labels [B, T], lengths [B], the random state, and two scalars:
+// [2 + layers], ids and labels [B, T], lengths [B], the dropout's key, and two scalars:
 // 1/targets of the whole step, and this micro-batch's share of the step's tokens.
 // Outputs: gradients and sums.
 func (s *stepper) accumulateGraph(inputs []*Node) []*Node {
@@ -93,14 +94,14 @@ func (s *stepper) accumulateGraph(inputs []*Node) []*Node {
 	params, rest := s.owned.Nodes(inputs)
 	owned, grads, rest := inputs[:len(params)], rest[:len(params)], rest[len(params):]
 	sums, ids, labels, lengths := rest[0], rest[1], rest[2], rest[3]
-	rng, perTarget, share := rest[4], rest[5], rest[6]
+	key, perTarget, share := rest[4], rest[5], rest[6]
 	d.Lengths = lengths
 
 	var bound *moelora.Bound
 	if s.adapter == nil {
 		d.Weights = params
 	} else {
-		bound = s.adapter.Bind(params, moelora.Mode{Dropout: s.dropout, RNG: rng, Counted: realTokens(ids, lengths)})
+		bound = s.adapter.Bind(params, moelora.Mode{Dropout: s.dropout, Key: key, Counted: realTokens(ids, lengths)})
 		d.Delta = bound
 	}
 	logits := d.Logits(d.Forward(ids, nil))
@@ -181,16 +182,12 @@ func (s *stepper) gradients(number int, batches []data.Batch) (*model.Params, []
 	sums := tensors.FromFlatDataAndDimensions(make([]float32, 1+s.layers()), 1+s.layers())
 	grads := s.zeros
 	for i, b := range batches {
-		rng, err := RNGStateFromSeed(s.seed<<32 ^ int64(number)<<8 ^ int64(i))
-		if err != nil {
-			return nil, nil, err
-		}
 		args := join(s.frozen(), s.owned.Tensors, grads.Tensors, []*tensors.Tensor{sums})
 		args = append(args,
 			tensors.FromFlatDataAndDimensions(b.IDs, b.Rows, b.Length),
 			tensors.FromFlatDataAndDimensions(b.Labels, b.Rows, b.Length),
 			tensors.FromFlatDataAndDimensions(b.Lengths, b.Rows),
-			rng, 1/float32(max(targets, 1)), float32(b.Tokens())/float32(max(tokens, 1)))
+			s.key(number, i), 1/float32(max(targets, 1)), float32(b.Tokens())/float32(max(tokens, 1)))
 		outs, err := engine.Try1(func() []*tensors.Tensor { return s.accumulate.MustCall(args...) })
 		if err != nil {
 			return nil, nil, err
@@ -207,6 +204,11 @@ func (s *stepper) gradients(number int, batches []data.Batch) (*model.Params, []
 		return nil, nil, fmt.Errorf("loss: not read from the device: %w", err)
 	}
 	return grads, values, nil
+}
+
+// key is what the dropout masks of a micro-batch are drawn by.
+func (s *stepper) key(step, micro int) uint32 {
+	return uint32(rand.NewPCG(uint64(s.seed), uint64(step)<<32|uint64(micro)).Uint64())
 }
 
 func (s *stepper) layers() int {
