@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"alphalora/alphalora"
+	"alphalora/moelora"
 )
 
 // check holds the rules on single values and between them.
@@ -23,7 +24,7 @@ func (r Run) check(allocated bool) (problems []string) {
 	switch {
 	case r.Adapter.From != "":
 		rule(!allocated, "allocation stands beside adapter.from: the adapter's own counts are used, remove it")
-	case r.Adapter.Kind == MoELoRA:
+	case r.Adapter.Mixes():
 		r.Allocation.check(rule)
 	default:
 		rule(!allocated, "allocation is set, but adapter.kind %s has none: remove it", r.Adapter.Kind)
@@ -36,7 +37,13 @@ func (r Run) check(allocated bool) (problems []string) {
 type ruler func(ok bool, format string, args ...any)
 
 func (a Adapter) check(rule ruler) {
-	rule(slices.Contains([]string{MoELoRA, LoRA, Full}, a.Kind), "adapter.kind is %q: moe-lora, lora or full is needed", a.Kind)
+	if a.Kind != Full {
+		_, err := moelora.KindNamed(a.Kind)
+		rule(err == nil, "adapter.kind: %v", err)
+	}
+	rule(a.Mask == MaskShared || a.Mask == MaskExpert, "adapter.dropout_mask is %q: shared or expert is needed", a.Mask)
+	rule(finite(a.ZLoss) && a.ZLoss >= 0, "adapter.z_loss is %v: 0 or more is needed", a.ZLoss)
+	rule(finite(a.RateRatio) && a.RateRatio >= 0, "adapter.rate_ratio is %v: a number above 0, or 0 for the kind's own, is needed", a.RateRatio)
 	rule(a.R >= 1 && a.R <= 1<<16, "adapter.r is %d: 1 or more is needed", a.R)
 	rule(finite(a.Alpha) && a.Alpha > 0, "adapter.alpha is %v: a number above 0 is needed", a.Alpha)
 	rule(a.Dropout >= 0 && a.Dropout < 1, "adapter.dropout is %v: at least 0 and below 1 is needed", a.Dropout)
@@ -48,6 +55,12 @@ func (a Adapter) check(rule ruler) {
 		rule(slices.Contains(known, t), "adapter.targets has %q: one of the seven projections is needed", t)
 		rule(!slices.Contains(a.Targets[:i], t), "adapter.targets has %s twice", t)
 	}
+}
+
+// Mixes tells whether layers can have several experts, which are allocated.
+func (a Adapter) Mixes() bool {
+	kind, err := moelora.KindNamed(a.Kind)
+	return err == nil && !kind.Single
 }
 
 func (a Allocation) check(rule ruler) {

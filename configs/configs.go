@@ -7,9 +7,14 @@ package configs
 
 // Kinds of adapters.
 const (
-	MoELoRA = "moe-lora" // a mixture of LoRA experts on every projection
-	LoRA    = "lora"     // one expert a layer
+	MoELoRA = "moe-lora" // a mixture of LoRA experts on every projection; package moelora lists the other kinds
 	Full    = "full"     // no adapter: every weight of the model trains
+)
+
+// How many dropout masks there are.
+const (
+	MaskShared = "shared" // one for each input of projections
+	MaskExpert = "expert" // one for each expert of each projection
 )
 
 // Where the base model's weights come from.
@@ -31,16 +36,20 @@ type Run struct {
 
 // Adapter says what is trained.
 type Adapter struct {
-	Kind    string   `yaml:"kind"`    // moe-lora, lora or full; default moe-lora
-	R       int      `yaml:"r"`       // rank of each expert, 1 or more; default 8
-	Alpha   float64  `yaml:"alpha"`   // additions are scaled by alpha/r, above 0; default 16
-	Dropout float64  `yaml:"dropout"` // probability in [0, 1) that an expert's input is dropped, 0 for none; default 0.05
-	Targets []string `yaml:"targets"` // projections with experts; default all seven
-	Balance float64  `yaml:"balance"` // coefficient of the routing loss; default 0, none
-	From    string   `yaml:"from"`    // adapter directory to start from; default none: fresh experts
+	Kind         string   `yaml:"kind"`            // moe-lora, lora, rslora, dora, lora-plus, loramoe, mixlora or full; default moe-lora
+	R            int      `yaml:"r"`               // rank of each expert, 1 or more; default 8
+	Alpha        float64  `yaml:"alpha"`           // additions are scaled by alpha/r, above 0; default 16
+	Dropout      float64  `yaml:"dropout"`         // probability in [0, 1) that an expert's input is dropped, 0 for none; default 0.05
+	Targets      []string `yaml:"targets"`         // projections with experts; default all seven
+	Mask         string   `yaml:"dropout_mask"`    // shared: one for each input; expert: one for each expert, as the released code has it, at its cost; default shared
+	Balance      float64  `yaml:"balance"`         // coefficient of the balance loss; default 0, none
+	CountPadding bool     `yaml:"balance_padding"` // the routing losses count padded positions, as the released code has it; default false
+	ZLoss        float64  `yaml:"z_loss"`          // coefficient of the routers' z-loss; default 0, none
+	RateRatio    float64  `yaml:"rate_ratio"`      // learning rate of B over that of A; default 0: 16 with lora-plus, otherwise 1
+	From         string   `yaml:"from"`            // adapter directory to start from; default none: fresh experts
 }
 
-// Allocation says how many experts each layer has. It is not used with kind lora or full.
+// Allocation says how many experts each layer has. It is used with the kinds that mix experts.
 type Allocation struct {
 	Strategy  string  `yaml:"strategy"`  // alphalora, uniform, mola-A-B-... or manual; default alphalora
 	Experts   int     `yaml:"experts"`   // of all layers together, 1 or more; default 160
@@ -88,7 +97,7 @@ type Training struct {
 func Defaults() Run {
 	return Run{
 		Init: InitWeights,
-		Adapter: Adapter{Kind: MoELoRA, R: 8, Alpha: 16, Dropout: 0.05,
+		Adapter: Adapter{Kind: MoELoRA, R: 8, Alpha: 16, Dropout: 0.05, Mask: MaskShared,
 			Targets: []string{"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}},
 		Allocation: Allocation{Strategy: "alphalora", Experts: 160, Beta: 2.5, Estimator: "hill", Metric: "alpha", Rounding: "largest-remainder"},
 		Data:       Data{Template: "alpaca", Cutoff: 256, TrainOnInputs: true, GroupByLength: true, Shuffle: true},

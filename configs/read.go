@@ -120,7 +120,7 @@ func told(problems []problem, broken []string) (texts []string) {
 // YAML writes every key as resolved; a run whose experts are not allocated has no such
 // section, so that what is written can be read again.
 func (r Run) YAML() ([]byte, error) {
-	if r.Adapter.Kind == MoELoRA && r.Adapter.From == "" {
+	if r.Adapter.Mixes() && r.Adapter.From == "" {
 		return yaml.Marshal(r)
 	}
 	return yaml.Marshal(struct {

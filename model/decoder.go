@@ -13,10 +13,32 @@ import (
 // Delta is the seam: what an adapter adds to the projections. A nil Delta is the base
 // model alone.
 type Delta interface {
-	// Delta returns what is added to the outputs of sites in a layer, in their order:
-	// [N, out] each, or nil for nothing. All sites read x [N, in], so that an adapter
-	// can share work between them.
-	Delta(layer int, sites []Site, x *Node) []*Node
+	// Delta returns what is added to the outputs of a group's sites, in their order:
+	// [N, out] each, or nil for nothing.
+	Delta(g Group) []*Node
+}
+
+// Group is what a [Delta] is told: the projections of a layer that read the same input,
+// so that an adapter can share work between them.
+type Group struct {
+	Layer  int
+	Sites  []Site
+	X      *Node             // [N, in]
+	Base   []*Node           // W·x of each site, without its bias [N, out]
+	Weight func(i int) *Node // W of a site [out, in]
+}
+
+// MLPDelta is a [Delta] that can change an MLP as a whole.
+type MLPDelta interface {
+	// MLP returns the output [N, C] of a layer's MLP on x [N, C], or nil to have its
+	// projections changed one by one.
+	MLP(layer int, x *Node, m MLP) *Node
+}
+
+// MLP is what the base does in a layer's MLP.
+type MLP struct {
+	Linear   func(site Site, x *Node) *Node // W·x with its bias: [N, in] → [N, out]
+	Activate func(x *Node) *Node
 }
 
 // Adapter is an adapter outside any graph.
@@ -130,28 +152,50 @@ func (d *Decoder) attention(i int, x *Node, r rotation, at *tokens, memory remem
 
 // mlp is down(activation(gate(x)) · up(x)): x [N, C] → [N, C].
 func (d *Decoder) mlp(i int, x *Node) *Node {
+	if whole, ok := d.Delta.(MLPDelta); ok {
+		base := func(site Site, x *Node) *Node { return d.bias(i, site, d.linear(x, site.WeightName(i))) }
+		if y := whole.MLP(i, x, MLP{base, d.activate}); y != nil {
+			return y
+		}
+	}
 	gu := d.project(i, []Site{Gate, Up}, x)
 	return d.project(i, []Site{Down}, Mul(d.activate(gu[0]), gu[1]))[0]
 }
 
 // project computes the projections of x that read the same input: base + delta.
 func (d *Decoder) project(layer int, sites []Site, x *Node) []*Node {
-	outs := make([]*Node, len(sites))
+	base, outs := make([]*Node, len(sites)), make([]*Node, len(sites))
 	for i, site := range sites {
-		outs[i] = d.linear(x, site.WeightName(layer))
-		if slices.Contains(d.Biases, site) {
-			outs[i] = nn.AddBias(outs[i], d.Weights[biasName(layer, site)])
-		}
+		base[i] = d.linear(x, site.WeightName(layer))
+		outs[i] = d.bias(layer, site, base[i])
 	}
 	if d.Delta == nil {
 		return outs
 	}
-	for i, delta := range d.Delta.Delta(layer, sites, x) {
+	group := Group{layer, sites, x, base, func(i int) *Node { return d.Weight(layer, sites[i]) }}
+	for i, delta := range d.Delta.Delta(group) {
 		if delta != nil {
 			outs[i] = Add(outs[i], delta)
 		}
 	}
 	return outs
+}
+
+// bias adds a projection's bias to its product, where it has one.
+func (d *Decoder) bias(layer int, site Site, y *Node) *Node {
+	if !slices.Contains(d.Biases, site) {
+		return y
+	}
+	return nn.AddBias(y, d.Weights[biasName(layer, site)])
+}
+
+// Weight is a projection's weight [out, in].
+func (d *Decoder) Weight(layer int, site Site) *Node {
+	w := d.Weights[site.WeightName(layer)]
+	if d.InOut {
+		return TransposeAllDims(w, 1, 0)
+	}
+	return w
 }
 
 // linear is the product with the weight of that name: x [N, in] → [N, out].

@@ -25,7 +25,7 @@ const (
 )
 
 // formatVersion of the manifest that this program writes.
-const formatVersion = 1
+const formatVersion = 2
 
 // PeftType marks a manifest that states its experts; the released code writes "LORA".
 const PeftType = "MOELORA"
@@ -35,6 +35,7 @@ const PeftType = "MOELORA"
 type Manifest struct {
 	PeftType        string   `json:"peft_type"`
 	FormatVersion   int      `json:"format_version,omitempty"`
+	Kind            string   `json:"kind,omitempty"` // absent in version 1 and of the released code: moe-lora
 	Rank            rank     `json:"r"`
 	Alpha           float64  `json:"lora_alpha"`
 	Dropout         float64  `json:"lora_dropout"`
@@ -78,47 +79,65 @@ func routerName(layer int, site model.Site) string {
 	return fmt.Sprintf("%s%d.%s.router.router.weight", prefix, layer, site.Module())
 }
 
-// part is one per-expert tensor and where it lies in its fused variable: rows or, for
-// B, columns from..from+count.
+// routerOf names the router of a projection or, where it is shared, of its MLP.
+func (s Shape) routerOf(layer int, site model.Site) string {
+	if s.Kind.SharedRouter {
+		return fmt.Sprintf("%s%d.mlp.router.router.weight", prefix, layer)
+	}
+	return routerName(layer, site)
+}
+
+func lengthName(layer int, site model.Site) string {
+	return fmt.Sprintf("%s%d.%s.lora_magnitude_vector", prefix, layer, site.Module())
+}
+
+// part is one tensor of the file and where its values lie in its fused variable: in so
+// many rows, or turned, each row a column of the file's tensor.
 type part struct {
-	name        string
-	shape       []int
-	from, count int
-	columns     bool
+	name       string
+	shape      []int
+	from, rows int
+	turned     bool
 }
 
 // parts lists the file's tensors that make up a fused variable.
 func (s Shape) parts(v variable) []part {
+	if v.role == magnitude {
+		return []part{{name: lengthName(v.layer, v.sites[0]), shape: v.shape, rows: 1}}
+	}
 	var list []part
-	experts := s.Experts[v.layer]
+	experts := s.experts(v.layer, v.sites[0])
 	for j, site := range v.sites {
 		for e := range experts {
-			if v.up {
-				list = append(list, part{expertName(v.layer, site, "B", e), []int{v.shape[0], s.Rank}, e * s.Rank, s.Rank, true})
+			if v.role == up {
+				list = append(list, part{expertName(v.layer, site, "B", e), []int{v.shape[1], s.Rank}, e * s.Rank, s.Rank, true})
 			} else {
 				list = append(list, part{expertName(v.layer, site, "A", e), []int{s.Rank, v.shape[1]}, (j*experts + e) * s.Rank, s.Rank, false})
 			}
 		}
-		if !v.up && s.routed(v.layer) {
-			from := len(v.sites)*experts*s.Rank + j*experts
-			list = append(list, part{routerName(v.layer, site), []int{experts, v.shape[1]}, from, experts, false})
+	}
+	if v.role == down {
+		for j := range s.routers(v.layer, v.sites) {
+			from := experts * (len(v.sites)*s.Rank + j)
+			list = append(list, part{s.routerOf(v.layer, v.sites[j]), []int{experts, v.shape[1]}, from, experts, false})
 		}
 	}
 	return list
 }
 
-// copyPart moves a part's values out of (or, with into, into) its fused variable.
-func copyPart(fused []float32, shape []int, p part, values []float32, into bool) {
-	rows, width, start, stride := p.count, shape[1], p.from*shape[1], shape[1]
-	if p.columns {
-		rows, width, start = shape[0], p.count, p.from
-	}
-	for i := range rows {
-		a, b := fused[start+i*stride:start+i*stride+width], values[i*width:(i+1)*width]
+// copyPart moves a part's values out of (or, with into, into) its fused variable, whose
+// rows are width long.
+func copyPart(fused []float32, width int, p part, values []float32, into bool) {
+	fused = fused[p.from*width : (p.from+p.rows)*width]
+	for i := range fused {
+		at := i
+		if p.turned {
+			at = i%width*p.rows + i/width
+		}
 		if into {
-			copy(a, b)
+			fused[i] = values[at]
 		} else {
-			copy(b, a)
+			values[at] = fused[i]
 		}
 	}
 }
@@ -143,8 +162,8 @@ func (a *Adapter) Split(fused *model.Params) (map[string]weights.Tensor, error) 
 			return nil, fmt.Errorf("%s: not read from the device: %w", v.name, err)
 		}
 		for _, p := range a.parts(v) {
-			piece := make([]float32, p.shape[0]*p.shape[1])
-			copyPart(values, v.shape, p, piece, false)
+			piece := make([]float32, p.rows*v.width())
+			copyPart(values, v.width(), p, piece, false)
 			if err := put(p.name, p.shape, piece); err != nil {
 				return nil, err
 			}
@@ -183,7 +202,7 @@ func (a *Adapter) Save(dir string, base *model.Model, dropout float64) error {
 	if err != nil {
 		return err
 	}
-	m := Manifest{PeftType: PeftType, FormatVersion: formatVersion, Rank: rank(a.Rank), Alpha: a.Alpha,
+	m := Manifest{PeftType: PeftType, FormatVersion: formatVersion, Kind: a.Kind.Name, Rank: rank(a.Rank), Alpha: a.Alpha,
 		Dropout: dropout, Base: base.Dir, BaseFingerprint: fingerprint,
 		Experts: a.Experts, TopK: a.TopK, TaskType: "CAUSAL_LM"}
 	for _, site := range a.Targets {
@@ -254,7 +273,14 @@ var routerPattern = regexp.MustCompile(`^` + regexp.QuoteMeta(prefix) + `(\d+)\.
 
 // shape completes the manifest: counts from the tensors where it has none.
 func (m Manifest) shape(dir string, d model.Description, names []string, topK int) (Shape, error) {
-	s := Shape{Rank: int(m.Rank), Alpha: m.Alpha, Experts: m.Experts, TopK: m.TopK}
+	s := Shape{Kind: MoELoRA, Rank: int(m.Rank), Alpha: m.Alpha, Experts: m.Experts, TopK: m.TopK}
+	if m.Kind != "" {
+		kind, err := KindNamed(m.Kind)
+		if err != nil {
+			return s, fmt.Errorf("%s: %w", dir, err)
+		}
+		s.Kind = kind
+	}
 	for _, site := range model.Sites() { // in the order of the forward pass
 		if slices.Contains(m.TargetModules, site.String()) {
 			s.Targets = append(s.Targets, site)
@@ -280,7 +306,7 @@ func (m Manifest) shape(dir string, d model.Description, names []string, topK in
 		}
 	}
 	if s.TopK == nil {
-		s.TopK = DefaultTopK(s.Experts)
+		s.TopK = s.Kind.TopK(s.Experts)
 	}
 	if topK > 0 {
 		s.TopK = make([]int, len(s.Experts))
@@ -302,15 +328,7 @@ func (a *Adapter) specs() []weights.Spec {
 			list = append(list, weights.Spec{Name: p.name, Shape: p.shape})
 		}
 	}
-	for layer, experts := range a.Experts {
-		if experts != 1 {
-			continue
-		}
-		for _, site := range a.targeted(model.Sites()) {
-			in, _ := a.SiteDims(site)
-			list = append(list, weights.Spec{Name: routerName(layer, site), Shape: []int{1, in}})
-		}
-	}
+	list = append(list, a.idle(a.Description)...)
 	return list
 }
 
@@ -324,27 +342,22 @@ func (a *Adapter) fill(set *weights.Set) error {
 		return t.Float32s()
 	}
 	for _, v := range a.variables(a.Description) {
-		fused := make([]float32, v.shape[0]*v.shape[1])
+		fused := make([]float32, v.size())
 		for _, p := range a.parts(v) {
 			values, err := read(p.name)
 			if err != nil {
 				return err
 			}
-			copyPart(fused, v.shape, p, values, true)
+			copyPart(fused, v.width(), p, values, true)
 		}
 		a.Params.Add(v.name, tensors.FromFlatDataAndDimensions(fused, v.shape...))
 	}
-	for layer, experts := range a.Experts {
-		if experts != 1 {
-			continue
+	for _, idle := range a.idle(a.Description) {
+		values, err := read(idle.Name)
+		if err != nil {
+			return err
 		}
-		for _, site := range a.targeted(model.Sites()) {
-			values, err := read(routerName(layer, site))
-			if err != nil {
-				return err
-			}
-			a.Idle[routerName(layer, site)] = values
-		}
+		a.Idle[idle.Name] = values
 	}
 	return nil
 }

@@ -35,7 +35,7 @@ func open(t *testing.T) *engine.Engine {
 
 // fresh makes an adapter whose B are random too.
 func fresh(t *testing.T, experts, topK []int, targets []model.Site) *moelora.Adapter {
-	a, err := moelora.New(description, moelora.Shape{Rank: 2, Alpha: 6, Experts: experts, TopK: topK, Targets: targets}, 1)
+	a, err := moelora.New(base(t), moelora.Shape{Kind: moelora.MoELoRA, Rank: 2, Alpha: 6, Experts: experts, TopK: topK, Targets: targets}, 1)
 	require.NoError(t, err)
 	rng := rand.New(rand.NewPCG(1, 2))
 	for i, tensor := range a.Params.Tensors {
@@ -80,6 +80,27 @@ func times(w []float32, x []float32) []float64 { // w [rows, len(x)]
 	return out
 }
 
+// gates are the renormalised weights of the k best of a router's rows; of all rows, the
+// softmax.
+func gates(router, x []float32, k int) []float64 {
+	logits := times(router, x)
+	g, sum := make([]float64, len(logits)), 0.0
+	for range k {
+		best := -1
+		for i, l := range logits {
+			if g[i] == 0 && (best < 0 || l > logits[best]) {
+				best = i
+			}
+		}
+		g[best] = math.Exp(logits[best])
+		sum += g[best]
+	}
+	for i := range g {
+		g[i] /= sum
+	}
+	return g
+}
+
 // loop is the formula of the package, one expert after the other.
 func loop(t *testing.T, a *moelora.Adapter, values map[string]weights.Tensor, layer int, site model.Site, x []float32) []float64 {
 	get := func(part string) []float32 {
@@ -88,28 +109,13 @@ func loop(t *testing.T, a *moelora.Adapter, values map[string]weights.Tensor, la
 		return v
 	}
 	e, k := a.Experts[layer], a.TopK[layer]
-	gates := []float64{1}
+	g := []float64{1}
 	if e > 1 {
-		logits := times(get("router.router"), x)
-		gates = make([]float64, e)
-		sum := 0.0
-		for range k {
-			best := -1
-			for i, l := range logits {
-				if gates[i] == 0 && (best < 0 || l > logits[best]) {
-					best = i
-				}
-			}
-			gates[best] = math.Exp(logits[best])
-			sum += gates[best]
-		}
-		for i := range gates {
-			gates[i] /= sum
-		}
+		g = gates(get("router.router"), x, k)
 	}
 	_, out := description.SiteDims(site)
 	y := make([]float64, out)
-	for i, g := range gates {
+	for i, g := range g {
 		n := string(rune('0' + i))
 		h := times(get("lora_A_"+n), x)
 		h32 := make([]float32, len(h))
@@ -125,8 +131,18 @@ func loop(t *testing.T, a *moelora.Adapter, values map[string]weights.Tensor, la
 
 // TestFusedFormIsTheLoop holds the fused products against the formula.
 func TestFusedFormIsTheLoop(t *testing.T) {
-	for _, targets := range [][]model.Site{model.Sites(), {model.K, model.Up}} {
-		a := fresh(t, []int{1, 2, 5}, []int{1, 1, 2}, targets)
+	for _, c := range []struct {
+		targets []model.Site
+		topK    []int
+		kind    moelora.Kind
+	}{
+		{model.Sites(), []int{1, 1, 2}, moelora.MoELoRA},
+		{[]model.Site{model.K, model.Up}, []int{1, 1, 2}, moelora.MoELoRA},
+		{model.Sites(), []int{1, 2, 5}, moelora.LoRAMoE},
+	} {
+		targets := c.targets
+		a := fresh(t, []int{1, 2, 5}, c.topK, targets)
+		a.Kind = c.kind
 		values, err := a.Values()
 		require.NoError(t, err)
 		rng := rand.New(rand.NewPCG(3, 4))
@@ -142,7 +158,7 @@ func TestFusedFormIsTheLoop(t *testing.T) {
 				got := call(t, a, tensors.FromFlatDataAndDimensions(x, rows, in), func(b *moelora.Bound, x *Node) []*Node {
 					outs := []*Node{x}
 					present = nil
-					for i, d := range b.Delta(layer, sites, x) {
+					for i, d := range b.Delta(model.Group{Layer: layer, Sites: sites, X: x}) {
 						if d != nil {
 							outs, present = append(outs, d), append(present, sites[i])
 						}
@@ -213,7 +229,7 @@ func TestBalance(t *testing.T) {
 	}
 	got := call(t, a, x, func(b *moelora.Bound, x *Node) []*Node {
 		for layer := range 3 {
-			b.Delta(layer, []model.Site{model.O}, x)
+			b.Delta(model.Group{Layer: layer, Sites: []model.Site{model.O}, X: x})
 		}
 		return b.Balance(x.Graph(), Scalar(x.Graph(), dtypes.Float32, 2))
 	})
@@ -325,7 +341,7 @@ func TestWrongAdaptersAreErrors(t *testing.T) {
 		"top-k":       {write(same, replace("\"top_k\": [\n    1", "\"top_k\": [\n    2")), "top-k 2 with 1 experts"},
 		"target":      {write(same, replace(`"q_proj"`, `"x_proj"`)), "target x_proj"},
 		"fingerprint": {write(same, replace(fingerprint, strings.Repeat("cd", 32))), "fingerprint cdcdcdcd"},
-		"version":     {write(same, replace(`"format_version": 1`, `"format_version": 2`)), "newer"},
+		"version":     {write(same, replace(`"format_version": 2`, `"format_version": 3`)), "newer"},
 		"JSON":        {write(same, func(string) string { return "{" }), "adapter_config.json"},
 		"layers":      {write(same, replace("\"number_experts\": [\n    1,", "\"number_experts\": [\n    1, 1,")), "expert counts"},
 		"absent":      {t.TempDir(), "cannot be read"},

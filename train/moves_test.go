@@ -24,7 +24,7 @@ func tiny(t *testing.T) (*model.Model, *moelora.Adapter) {
 	m, err := model.NewRandom(eng, d, "float32", 5)
 	require.NoError(t, err)
 	experts := []int{1, 3, 2}
-	a, err := moelora.New(d, moelora.Shape{Rank: 4, Alpha: 8, Experts: experts, TopK: moelora.DefaultTopK(experts), Targets: model.Sites()}, 6)
+	a, err := moelora.New(m, moelora.Shape{Rank: 4, Alpha: 8, Experts: experts, TopK: moelora.DefaultTopK(experts), Targets: model.Sites()}, 6)
 	require.NoError(t, err)
 	return m, a
 }

@@ -34,15 +34,20 @@ type settings struct {
 	optimizer     AdamW
 	maxGradNorm   float64
 	dropout       float64
-	balance       float64 // coefficient of the routing loss
+	maskPerExpert bool    // of dropout, as of moelora.Mode
+	balance       float64 // coefficient of the balance loss
+	zLoss         float64 // coefficient of the router's z-loss
+	countPadding  bool    // the routing losses count padded positions too
+	rateRatio     float64 // learning rate of B over that of A; 0: the kind's own
 	rematerialise bool
 	seed          int64
 }
 
 // measured is what one optimiser step reports.
 type measured struct {
-	loss, balance, norm float64
-	layers              []float64 // routing loss of each layer
+	loss, balance, z, norm float64
+	layers                 []float64 // balance loss of each layer
+	layersZ                []float64 // z-loss of each layer
 }
 
 func newStepper(m *model.Model, a *moelora.Adapter, s settings) (*stepper, error) {
@@ -82,7 +87,7 @@ func (s *stepper) frozen() []*tensors.Tensor {
 // accumulateGraph adds the gradients of one micro-batch to those before.
 //
 // Inputs: frozen weights, owned variables, gradients so far, the sums so far
-// [2 + layers], ids and labels [B, T], lengths [B], the dropout's key, and two scalars:
+// [1 + 2·layers], ids and labels [B, T], lengths [B], the dropout's key, and two scalars:
 // 1/targets of the whole step, and this micro-batch's share of the step's tokens.
 // Outputs: gradients and sums.
 func (s *stepper) accumulateGraph(inputs []*Node) []*Node {
@@ -101,7 +106,11 @@ func (s *stepper) accumulateGraph(inputs []*Node) []*Node {
 	if s.adapter == nil {
 		d.Weights = params
 	} else {
-		bound = s.adapter.Bind(params, moelora.Mode{Dropout: s.dropout, Key: key, Counted: realTokens(ids, lengths)})
+		mode := moelora.Mode{Dropout: s.dropout, Key: key, MaskPerExpert: s.maskPerExpert}
+		if !s.countPadding {
+			mode.Counted = realTokens(ids, lengths)
+		}
+		bound = s.adapter.Bind(params, mode)
 		d.Delta = bound
 	}
 	logits := d.Logits(d.Forward(ids, nil))
@@ -109,20 +118,33 @@ func (s *stepper) accumulateGraph(inputs []*Node) []*Node {
 	loss := Mul(crossEntropy, perTarget)
 	parts := []*Node{crossEntropy}
 	if bound != nil {
-		tokens := ReduceAllSum(ConvertDType(lengths, dtypes.Float32))
-		total := ScalarZero(loss.Graph(), dtypes.Float32)
-		for _, layer := range bound.Balance(loss.Graph(), tokens) {
-			layer = Mul(layer, share)
-			total = Add(total, layer)
-			parts = append(parts, layer)
-		}
-		loss = Add(loss, MulScalar(total, s.balance))
+		losses, terms := s.routing(bound, ids, lengths, share)
+		parts, loss = append(parts, terms...), Add(loss, losses)
 	}
 	outs := make([]*Node, 0, len(owned)+1)
 	for i, g := range Gradient(loss, owned...) {
 		outs = append(outs, Add(grads[i], ConvertDType(g, dtypes.Float32)))
 	}
 	return append(outs, Add(sums, StopGradient(Stack(parts, 0))))
+}
+
+// routing is what the routing losses add to the loss, with their coefficients, and each
+// layer's balance and z-loss by themselves, all by this micro-batch's share of the step.
+func (s *stepper) routing(bound *moelora.Bound, ids, lengths, share *Node) (loss *Node, terms []*Node) {
+	g := ids.Graph()
+	tokens := ReduceAllSum(ConvertDType(lengths, dtypes.Float32))
+	if s.countPadding {
+		tokens = Scalar(g, dtypes.Float32, ids.Shape().Size())
+	}
+	loss = ScalarZero(g, dtypes.Float32)
+	for i, layers := range [][]*Node{bound.Balance(g, tokens), bound.ZLoss(g, tokens)} {
+		for _, layer := range layers {
+			layer = Mul(layer, share)
+			loss = Add(loss, MulScalar(layer, []float64{s.balance, s.zLoss}[i]))
+			terms = append(terms, layer)
+		}
+	}
+	return loss, terms
 }
 
 // realTokens is [N], true where a right-padded row holds a token.
@@ -147,7 +169,15 @@ func (s *stepper) applyGraph(inputs []*Node) []*Node {
 	lr, step := inputs[4*n], inputs[4*n+1]
 	norm, grads := clip(inputs[3*n:4*n], s.maxGradNorm)
 	outs := make([]*Node, 3*n+1)
+	rates := make([]float64, n)
+	if s.adapter != nil {
+		rates = s.adapter.Rates(s.rateRatio)
+	}
 	for i := range n {
+		lr := lr
+		if rates[i] > 0 && rates[i] != 1 {
+			lr = MulScalar(lr, rates[i])
+		}
 		outs[i], outs[n+i], outs[2*n+i] = s.optimizer.update(inputs[i], inputs[n+i], inputs[2*n+i], grads[i], lr, step)
 	}
 	outs[3*n] = norm
@@ -179,7 +209,7 @@ func (s *stepper) step(number int, batches []data.Batch, rate float64) (measured
 // gradients sums the gradients and the measured parts over a step's micro-batches.
 func (s *stepper) gradients(number int, batches []data.Batch) (*model.Params, []float32, error) {
 	targets, tokens := totals(batches)
-	sums := tensors.FromFlatDataAndDimensions(make([]float32, 1+s.layers()), 1+s.layers())
+	sums := tensors.FromFlatDataAndDimensions(make([]float32, 1+2*s.layers()), 1+2*s.layers())
 	grads := s.zeros
 	for i, b := range batches {
 		args := join(s.frozen(), s.owned.Tensors, grads.Tensors, []*tensors.Tensor{sums})
@@ -221,9 +251,14 @@ func (s *stepper) layers() int {
 func (s *stepper) report(batches []data.Batch, sums []float32, norm float32) measured {
 	targets, _ := totals(batches)
 	r := measured{loss: float64(sums[0]) / float64(max(targets, 1)), norm: float64(norm)}
-	for _, layer := range sums[1:] {
-		r.layers = append(r.layers, float64(layer))
-		r.balance += float64(layer)
+	for i, layer := range sums[1:] {
+		if i < s.layers() {
+			r.layers = append(r.layers, float64(layer))
+			r.balance += float64(layer)
+		} else {
+			r.layersZ = append(r.layersZ, float64(layer))
+			r.z += float64(layer)
+		}
 	}
 	return r
 }

@@ -2,8 +2,8 @@
 // training, a trained model) out, with metrics on the way.
 //
 // The loss of a step is the mean cross-entropy over the step's target tokens, whatever
-// micro-batches they came in, plus balance · Σ over layers of the routing loss (the mean
-// over micro-batches, by their tokens). Only the variables that the adapter owns move.
+// micro-batches they came in, plus the routing losses: coefficient · Σ over layers (each the
+// mean over micro-batches, by their tokens). Only the variables that the adapter owns move.
 package train
 
 import (
@@ -34,7 +34,11 @@ type Options struct {
 	Optimizer     AdamW
 	MaxGradNorm   float64 // 0: no clipping
 	Dropout       float64
-	Balance       float64 // coefficient of the routing loss
+	MaskPerExpert bool    // a dropout mask for each expert, not for each input
+	Balance       float64 // coefficient of the balance loss
+	ZLoss         float64 // coefficient of the routers' z-loss
+	CountPadding  bool    // the routing losses count padded positions too, as the released code has it
+	RateRatio     float64 // learning rate of B over that of A; 0: the kind's own
 	Rematerialise bool    // gradient checkpointing
 	Seed          int64
 	Checkpoints   Checkpoints
@@ -47,6 +51,8 @@ type Metrics struct {
 	Loss         float64   `json:"loss"`         // mean cross-entropy over the step's target tokens
 	BalanceLoss  float64   `json:"balance_loss"` // sum over layers, without its coefficient
 	BalanceLayer []float64 `json:"balance_layers,omitempty"`
+	ZLoss        float64   `json:"z_loss"` // likewise
+	ZLayer       []float64 `json:"z_layers,omitempty"`
 	GradNorm     float64   `json:"grad_norm"` // before clipping
 	LearningRate float64   `json:"learning_rate"`
 	Tokens       int       `json:"tokens"`  // real tokens of the step, padding not counted
@@ -57,7 +63,8 @@ type Metrics struct {
 // written, and the error is the context's.
 func Run(ctx context.Context, m *model.Model, a *moelora.Adapter, steps *data.Batcher, o Options) (err error) {
 	st, err := newStepper(m, a, settings{optimizer: o.Optimizer, maxGradNorm: o.MaxGradNorm,
-		dropout: o.Dropout, balance: o.Balance, rematerialise: o.Rematerialise, seed: o.Seed})
+		dropout: o.Dropout, maskPerExpert: o.MaskPerExpert, balance: o.Balance, zLoss: o.ZLoss, countPadding: o.CountPadding,
+		rateRatio: o.RateRatio, rematerialise: o.Rematerialise, seed: o.Seed})
 	if err != nil {
 		return err
 	}
@@ -164,7 +171,7 @@ func (s *stepper) run(step int, batches []data.Batch, rate float64) (Metrics, er
 		}
 	}
 	_, tokens := totals(batches)
-	return Metrics{Step: step + 1, Loss: r.loss, BalanceLoss: r.balance, BalanceLayer: r.layers, GradNorm: r.norm,
+	return Metrics{Step: step + 1, Loss: r.loss, BalanceLoss: r.balance, BalanceLayer: r.layers, ZLoss: r.z, ZLayer: r.layersZ, GradNorm: r.norm,
 		LearningRate: rate, Tokens: tokens, Seconds: time.Since(start).Seconds()}, nil
 }
 

@@ -56,7 +56,7 @@ type training struct {
 	experts                   []int
 	rank, rows, length, steps int
 	dropout, balance          float64
-	rematerialise             bool
+	rematerialise, apart      bool
 }
 
 func benchTrainCommand(a *app) *cobra.Command {
@@ -75,7 +75,7 @@ given, the last one is repeated.`,
 	jsonPath := addJSON(cmd)
 	f := cmd.Flags()
 	f.StringVar(&t.shape, "shape", "small", "random model of this shape: "+benchShapeNames())
-	f.StringVar(&t.kind, "kind", "moe-lora", "kind of adapter: moe-lora or lora")
+	f.StringVar(&t.kind, "kind", "moe-lora", "kind of adapter: moe-lora, lora, rslora, dora, lora-plus, loramoe or mixlora")
 	f.StringVar(&t.dtype, "dtype", "float32", "number format of the base: float32 or bfloat16")
 	f.IntSliceVar(&t.experts, "experts", []int{3, 4, 4, 5, 5, 6, 6, 7}, "experts of each layer")
 	f.IntVar(&t.rank, "r", 8, "rank of an expert")
@@ -83,6 +83,7 @@ given, the last one is repeated.`,
 	f.IntVar(&t.length, "length", 128, "tokens of a row")
 	f.IntVar(&t.steps, "steps", 10, "counted steps")
 	f.Float64Var(&t.dropout, "dropout", 0.05, "dropout of the experts' input")
+	f.BoolVar(&t.apart, "mask-per-expert", false, "draw a dropout mask for each expert, not for each input")
 	f.Float64Var(&t.balance, "balance", 0, "coefficient of the balance loss")
 	f.BoolVar(&t.rematerialise, "gradient-checkpointing", false, "compute each layer again in the backward pass")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -106,13 +107,13 @@ func list(counts []int) string {
 }
 
 // check holds the flags' rules and completes the counts.
-func (t *training) check(d model.Description) error {
+func (t *training) check(d model.Description, kind moelora.Kind) error {
 	err := errors.Join(inRange("rows", t.rows, 1, 1<<16), inRange("length", t.length, 2, 1<<20),
 		inRange("steps", t.steps, 1, 1000), inRange("r", t.rank, 1, d.Hidden))
 	if len(t.experts) == 0 || len(t.experts) > d.Layers {
 		return errors.Join(err, fault.Input("--experts "+list(t.experts), "give one to so many", "the shape has %d layers", d.Layers))
 	}
-	if t.kind == "lora" {
+	if kind.Single {
 		t.experts = []int{1}
 	}
 	for len(t.experts) < d.Layers {
@@ -126,7 +127,11 @@ func (a *app) benchTrain(ctx context.Context, t *training) (trainSpeed, error) {
 	if err != nil {
 		return trainSpeed{}, err
 	}
-	if err := t.check(d); err != nil {
+	kind, err := moelora.KindNamed(t.kind)
+	if err != nil {
+		return trainSpeed{}, err
+	}
+	if err := t.check(d, kind); err != nil {
 		return trainSpeed{}, err
 	}
 	eng, err := a.engine(ctx)
@@ -138,8 +143,8 @@ func (a *app) benchTrain(ctx context.Context, t *training) (trainSpeed, error) {
 		return trainSpeed{}, err
 	}
 	defer m.Free()
-	shape := moelora.Shape{Rank: t.rank, Alpha: 2 * float64(t.rank), Experts: t.experts, TopK: moelora.DefaultTopK(t.experts), Targets: model.Sites()}
-	adapter, err := moelora.New(d, shape, 2)
+	shape := moelora.Shape{Kind: kind, Rank: t.rank, Alpha: 2 * float64(t.rank), Experts: t.experts, TopK: kind.TopK(t.experts), Targets: model.Sites()}
+	adapter, err := moelora.New(m, shape, 2)
 	if err != nil {
 		return trainSpeed{}, err
 	}
@@ -177,7 +182,7 @@ func (t *training) time(ctx context.Context, m *model.Model, adapter *moelora.Ad
 	}
 	const unseen = 2 // the first compiles, the second still warms up
 	err = train.Run(ctx, m, adapter, batches, train.Options{Output: dir, Schedule: train.Schedule{Kind: "constant", Peak: 3e-4, Total: t.steps + unseen},
-		Optimizer: train.AdamW{Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8}, MaxGradNorm: 1, Dropout: t.dropout, Balance: t.balance, Rematerialise: t.rematerialise, Seed: 5})
+		Optimizer: train.AdamW{Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8}, MaxGradNorm: 1, Dropout: t.dropout, MaskPerExpert: t.apart, Balance: t.balance, Rematerialise: t.rematerialise, Seed: 5})
 	if err != nil {
 		return err
 	}

@@ -142,7 +142,7 @@ func (r *prepared) allocate(ctx context.Context, a *app, d model.Description) er
 	how := r.Allocation
 	request := alphalora.Request{Strategy: how.Strategy, Layers: d.Layers, Total: how.Experts, Beta: how.Beta,
 		PerLayer: how.PerLayer, Rounding: how.Rounding}
-	if r.Adapter.Kind == configs.LoRA {
+	if !r.Adapter.Mixes() {
 		request = alphalora.Request{Strategy: "uniform", Layers: d.Layers, Total: d.Layers, Rounding: how.Rounding}
 	}
 	strategy, err := alphalora.StrategyNamed(request.Strategy)
@@ -193,7 +193,12 @@ func (r *prepared) makeAdapter() (err error) {
 			r.allocation.Total += e
 		}
 	default:
-		shape := moelora.Shape{Rank: how.R, Alpha: how.Alpha, Experts: r.allocation.Experts, TopK: r.allocation.TopK}
+		kind, err := moelora.KindNamed(how.Kind)
+		if err != nil {
+			return err
+		}
+		shape := moelora.Shape{Kind: kind, Rank: how.R, Alpha: how.Alpha, Experts: r.allocation.Experts, TopK: kind.TopK(r.allocation.Experts)}
+		r.allocation.TopK = shape.TopK
 		for _, name := range how.Targets {
 			site, err := model.ParseSite(name)
 			if err != nil {
@@ -201,7 +206,7 @@ func (r *prepared) makeAdapter() (err error) {
 			}
 			shape.Targets = append(shape.Targets, site)
 		}
-		if r.adapter, err = moelora.New(r.model.Description, shape, uint64(r.Training.Seed)); err != nil {
+		if r.adapter, err = moelora.New(r.model, shape, uint64(r.Training.Seed)); err != nil {
 			return err
 		}
 	}
@@ -240,7 +245,11 @@ func (a *app) run(ctx context.Context, r *prepared) error {
 		Optimizer:     train.AdamW{Beta1: t.Betas[0], Beta2: t.Betas[1], Epsilon: t.Epsilon, Decay: t.WeightDecay},
 		MaxGradNorm:   t.MaxGradNorm,
 		Dropout:       r.Adapter.Dropout,
+		MaskPerExpert: r.Adapter.Mask == configs.MaskExpert,
 		Balance:       r.Adapter.Balance,
+		ZLoss:         r.Adapter.ZLoss,
+		CountPadding:  r.Adapter.CountPadding,
+		RateRatio:     r.Adapter.RateRatio,
 		Rematerialise: t.GradientCheckpointing,
 		Seed:          t.Seed,
 		Checkpoints: train.Checkpoints{Dir: filepath.Join(r.Output, "checkpoints"), Every: t.CheckpointEvery,

@@ -27,16 +27,15 @@ func RotaryAngles(positions, inverse *Node) (cos, sin *Node) {
 // Rotate applies the rotary embedding to the first 2·P dimensions of x [B, T, heads, D],
 // the two halves of those forming the pairs, as checkpoints expect.
 func Rotate(x, cos, sin *Node) *Node {
-	dtype := x.DType()
-	half := cos.Shape().Dim(-1)
-	lo := ConvertDType(SliceAxis(x, -1, AxisRangeFromStart(half)), dtypes.Float32)
-	hi := ConvertDType(SliceAxis(x, -1, AxisRange(half, 2*half)), dtypes.Float32)
-	parts := []*Node{
-		ConvertDType(Sub(Mul(lo, cos), Mul(hi, sin)), dtype),
-		ConvertDType(Add(Mul(hi, cos), Mul(lo, sin)), dtype),
+	dtype, half, size := x.DType(), cos.Shape().Dim(-1), x.Shape().Dim(-1)
+	dims := append(append([]int{}, x.Shape().Dimensions[:3]...), 2, half)
+	pairs := Reshape(ConvertDType(SliceAxis(x, -1, AxisRangeFromStart(2*half)), dtypes.Float32), dims...) // [B, T, heads, 2, P]
+	cos, sin = ExpandAxes(cos, -2), ExpandAxes(sin, -2)                                                   // [B, T, 1, 1, P]
+	sin = Mul(sin, Const(x.Graph(), [][][][][]float32{{{{{-1}, {1}}}}}))
+	y := Add(Mul(pairs, cos), Mul(Reverse(pairs, -2), sin))
+	y = Reshape(ConvertDType(y, dtype), append(dims[:3:3], 2*half)...)
+	if size > 2*half {
+		y = Concatenate([]*Node{y, SliceAxis(x, -1, AxisRangeToEnd(2*half))}, -1)
 	}
-	if x.Shape().Dim(-1) > 2*half {
-		parts = append(parts, SliceAxis(x, -1, AxisRangeToEnd(2*half)))
-	}
-	return Concatenate(parts, -1)
+	return y
 }
