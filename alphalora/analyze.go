@@ -87,13 +87,14 @@ func Analyze(ctx context.Context, model string, matrices []Matrix, opts Options)
 	}
 	measured := make([]Measurement, len(matrices))
 	digests := make([][]byte, len(matrices))
-	tell := newTeller(matrices, opts)
-	err := eachMatrix(ctx, matrices, WorkerCount(matrices, opts), func(i int) (err error) {
-		var solved bool
+	workers := WorkerCount(matrices, opts)
+	tell := newTeller(matrices, workers, opts.Progress)
+	err := eachMatrix(ctx, matrices, workers, func(i int) (err error) {
+		begun, solved := time.Now(), false
 		if measured[i], digests[i], solved, err = measure(matrices[i], opts); err != nil {
 			return fmt.Errorf("%s: %s: %w", model, matrices[i].Name, err)
 		}
-		tell(i, solved)
+		tell(i, time.Since(begun), solved)
 		return nil
 	})
 	if err != nil {
@@ -156,31 +157,33 @@ func (m Matrix) cost() float64 {
 	return n * n * (long + 2*n)
 }
 
-// newTeller returns what is called when matrix i is done. Those that came from the cache say
-// nothing about the speed.
-func newTeller(matrices []Matrix, opts Options) func(i int, solved bool) {
+// newTeller returns what is called when a worker has done matrix i, which took it so long.
+// Those that came from the cache say nothing about the speed.
+func newTeller(matrices []Matrix, workers int, progress func(Progress)) func(i int, took time.Duration, solved bool) {
 	var mu sync.Mutex
 	var left, worked float64
-	done, begun := 0, time.Now()
+	var spent time.Duration
+	done := 0
 	for _, m := range matrices {
 		left += m.cost()
 	}
-	return func(i int, solved bool) {
+	return func(i int, took time.Duration, solved bool) {
 		mu.Lock()
 		defer mu.Unlock()
 		done++
 		left -= matrices[i].cost()
 		if solved {
 			worked += matrices[i].cost()
+			spent += took
 		}
-		if opts.Progress == nil {
+		if progress == nil {
 			return
 		}
 		p := Progress{Done: done, Total: len(matrices), Name: matrices[i].Name}
-		if done < len(matrices) && worked > 0 {
-			p.Left = time.Duration(float64(time.Since(begun)) * left / worked)
+		if ahead := len(matrices) - done; ahead > 0 && worked > 0 {
+			p.Left = time.Duration(float64(spent) * left / worked / float64(min(workers, ahead)))
 		}
-		opts.Progress(p)
+		progress(p)
 	}
 }
 

@@ -214,6 +214,14 @@ func TestDegenerateSpectraHaveNoAlpha(t *testing.T) {
 			}
 		}
 	}
+	twoValued := make([]float32, 64*64)
+	for i := range 64 {
+		twoValued[i*64+i] = float32(1 + 9*(i%2))
+	}
+	for _, e := range Estimators()[1:4] {
+		_, err := e.Fit(spectrumBy(t, twoValued, 64, 64, ways()[0]))
+		require.ErrorContains(t, err, "only 2 different ones", e.Name)
+	}
 	_, err := Estimators()[0].Fit(spectrumBy(t, low, 12, 10, ways()[0]))
 	require.ErrorContains(t, err, "rank 2 of 10")
 }

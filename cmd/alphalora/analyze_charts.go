@@ -164,6 +164,10 @@ func (a *app) exportCharts(list []*alphalora.Analysis, all []namedChart, dir str
 			}
 		}
 	}
+	if len(all) == 0 {
+		a.say("charts: none, as no matrix has a density")
+		return nil
+	}
 	bar := a.progress(len(all), "charts")
 	for _, c := range all {
 		if err := c.chart.Export(filepath.Join(dir, c.name)); err != nil {

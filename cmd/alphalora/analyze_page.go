@@ -189,7 +189,7 @@ func matrixTable(list []*alphalora.Analysis) *report.Table {
 
 // warningTable has a row for each matrix with a warning.
 func warningTable(list []*alphalora.Analysis) *report.Table {
-	t := &report.Table{Caption: "Warnings", Columns: []string{"matrix", "warning"}}
+	t := &report.Table{Columns: []string{"matrix", "warning"}}
 	for i, analysis := range list {
 		for _, m := range analysis.Matrices {
 			if m.Warning == "" {
