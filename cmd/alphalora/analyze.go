@@ -100,6 +100,11 @@ func analyzeHelp() string {
 }
 
 func (a *app) analyzeAll(ctx context.Context, dirs []string, how spectral) ([]*alphalora.Analysis, error) {
+	for _, dir := range dirs { // nothing is measured before all of them can be
+		if _, err := shapesOnly(dir); err != nil {
+			return nil, err
+		}
+	}
 	var list []*alphalora.Analysis
 	for _, dir := range dirs {
 		analysis, err := a.analyze(ctx, dir, how)

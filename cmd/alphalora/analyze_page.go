@@ -29,7 +29,7 @@ func addSpectralPage(cmd *cobra.Command) *spectralPage {
 	flags.StringVar(&p.charts, "charts", "", "write each chart of the page as SVG and PNG to `DIR`")
 	flags.StringSliceVar(&p.strategies, "strategies", []string{"alphalora", "mola-2468", "mola-8642", "uniform"},
 		"the page compares the experts of these `STRATEGIES`")
-	flags.IntVar(&p.experts, "experts", 0, "of all layers together, in that comparison; 0 is 5 for each layer")
+	flags.IntVar(&p.experts, "experts", 0, "how many experts that comparison shares out; 0 is 5 for each layer")
 	return p
 }
 

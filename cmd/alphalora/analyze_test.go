@@ -263,6 +263,13 @@ func TestAnalyzePageCompares(t *testing.T) {
 	}
 }
 
+func TestAnalyzeLooksAtAllModelsFirst(t *testing.T) {
+	_, stderr, status := call(t, "analyze", spectralDir(t, 1, nil), t.TempDir())
+	require.Equal(t, fault.StatusBad, status)
+	require.Contains(t, stderr, "holds neither")
+	require.NotContains(t, stderr, "spectra:")
+}
+
 // A user's cache directory that cannot be made costs time, not the result.
 func TestAnalyzeWithoutACacheDirectory(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
