@@ -35,7 +35,7 @@ func randomValues(layers int, seed uint64) []float64 {
 // the same each time, at least one in each layer where the rounding says so (else the
 // layers without are listed), never fewer for a larger value, and top-k within them.
 func TestEveryStrategy(t *testing.T) {
-	names := map[string][]string{"mola-": {"mola-2468", "mola-8642", "mola-5555", "mola-3-5-7-8", "mola-1-12"}}
+	names := map[string][]string{molaName: {"mola-2468", "mola-8642", "mola-5555", "mola-3-5-7-8", "mola-1-12"}}
 	checked := 0
 	for _, s := range Strategies() {
 		for _, name := range append(names[s.Name], s.Name)[:max(1, len(names[s.Name]))] {
@@ -150,6 +150,7 @@ func TestBadRequests(t *testing.T) {
 	good := Request{Strategy: "alphalora", Layers: 3, Values: []float64{2, 3, 4}, Total: 9, Beta: 2.5}
 	allocated(t, good)
 	for reason, change := range map[string]func(r *Request){
+		"uniform, mola-PATTERN":    func(r *Request) { r.Strategy = "mola" },
 		"unknown strategy":         func(r *Request) { r.Strategy = "luck" },
 		"unknown rounding":         func(r *Request) { r.Rounding = "up" },
 		"give at least 3":          func(r *Request) { r.Total = 2 },

@@ -177,6 +177,9 @@ func ReadAnalysis(path string) (*Analysis, error) {
 
 // ParseAnalysis is the inverse of json.Marshal of an [Analysis].
 func ParseAnalysis(data []byte) (*Analysis, error) {
+	if bytes.HasPrefix(bytes.TrimSpace(data), []byte("[")) {
+		return nil, fmt.Errorf("it is a list, as of several models; one is needed")
+	}
 	var a Analysis
 	if err := json.Unmarshal(data, &a); err != nil {
 		return nil, err

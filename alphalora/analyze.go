@@ -48,7 +48,7 @@ type Options struct {
 type Progress struct {
 	Done, Total int
 	Name        string        // of the matrix that was finished
-	Left        time.Duration // by the arithmetic left and the speed so far; 0 at the end
+	Left        time.Duration // by the arithmetic left and the speed so far; 0 at the end, and before anything was solved
 }
 
 // Phases holds the time that workers spent, in seconds: two workers spend two a second.
@@ -87,12 +87,15 @@ func Analyze(ctx context.Context, model string, matrices []Matrix, opts Options)
 	}
 	measured := make([]Measurement, len(matrices))
 	digests := make([][]byte, len(matrices))
-	tell := newTeller(matrices, opts)
-	err := eachMatrix(ctx, matrices, WorkerCount(matrices, opts), func(i int) (err error) {
-		if measured[i], digests[i], err = measure(matrices[i], opts); err == nil {
-			tell(i)
+	workers := WorkerCount(matrices, opts)
+	tell := newTeller(matrices, workers, opts.Progress)
+	err := eachMatrix(ctx, matrices, workers, func(i int) (err error) {
+		begun, solved := time.Now(), false
+		if measured[i], digests[i], solved, err = measure(matrices[i], opts); err != nil {
+			return fmt.Errorf("%s: %s: %w", model, matrices[i].Name, err)
 		}
-		return err
+		tell(i, time.Since(begun), solved)
+		return nil
 	})
 	if err != nil {
 		return nil, err
@@ -154,27 +157,33 @@ func (m Matrix) cost() float64 {
 	return n * n * (long + 2*n)
 }
 
-// newTeller returns what is called when matrix i is done.
-func newTeller(matrices []Matrix, opts Options) func(i int) {
+// newTeller returns what is called when a worker has done matrix i, which took it so long.
+// Those that came from the cache say nothing about the speed.
+func newTeller(matrices []Matrix, workers int, progress func(Progress)) func(i int, took time.Duration, solved bool) {
 	var mu sync.Mutex
-	var cost, costs float64
-	done, begun := 0, time.Now()
+	var left, worked float64
+	var spent time.Duration
+	done := 0
 	for _, m := range matrices {
-		costs += m.cost()
+		left += m.cost()
 	}
-	return func(i int) {
+	return func(i int, took time.Duration, solved bool) {
 		mu.Lock()
 		defer mu.Unlock()
 		done++
-		cost += matrices[i].cost()
-		if opts.Progress == nil {
+		left -= matrices[i].cost()
+		if solved {
+			worked += matrices[i].cost()
+			spent += took
+		}
+		if progress == nil {
 			return
 		}
 		p := Progress{Done: done, Total: len(matrices), Name: matrices[i].Name}
-		if done < len(matrices) {
-			p.Left = time.Duration(float64(time.Since(begun)) * (costs - cost) / cost)
+		if ahead := len(matrices) - done; ahead > 0 && worked > 0 {
+			p.Left = time.Duration(float64(spent) * left / worked / float64(min(workers, ahead)))
 		}
-		opts.Progress(p)
+		progress(p)
 	}
 }
 
@@ -196,12 +205,13 @@ func WorkerCount(matrices []Matrix, opts Options) int {
 	return max(1, min(count, len(matrices), int(memory/largest)))
 }
 
-// measure reads one matrix and measures it.
-func measure(m Matrix, opts Options) (Measurement, []byte, error) {
+// measure reads one matrix and measures it, and returns its digest and whether it had to be
+// solved.
+func measure(m Matrix, opts Options) (Measurement, []byte, bool, error) {
 	begun := time.Now()
 	data, err := m.Bytes()
 	if err != nil {
-		return Measurement{}, nil, err
+		return Measurement{}, nil, false, err
 	}
 	if m.Done != nil {
 		defer m.Done()
@@ -209,15 +219,12 @@ func measure(m Matrix, opts Options) (Measurement, []byte, error) {
 	opts.Phases.add(&opts.Phases.Read, begun)
 	w, err := view(data, m.DType, m.Rows, m.Cols)
 	if err != nil {
-		return Measurement{}, nil, fmt.Errorf("%s: %w", m.Name, err)
+		return Measurement{}, nil, false, err
 	}
 	begun = time.Now()
-	id := digest(m, data)
+	s := solving{w: w, id: digest(m, data), opts: opts}
 	opts.Phases.add(&opts.Phases.Digest, begun)
-	out, err := newSolving(w, id, opts).measure()
-	if err != nil {
-		return Measurement{}, nil, fmt.Errorf("%s: %w", m.Name, err)
-	}
+	out, err := s.measure()
 	out.Name, out.Layer, out.Site, out.Rows, out.Cols = m.Name, m.Layer, m.Site, m.Rows, m.Cols
-	return out, id, nil
+	return out, s.id, s.solved, err
 }

@@ -111,7 +111,7 @@ func TestAnalyzeStops(t *testing.T) {
 	short := smallModel(1)
 	short[1].Rows = 9
 	_, err = Analyze(context.Background(), "m", short, opts)
-	require.ErrorContains(t, err, "layer.0.site.1")
+	require.ErrorContains(t, err, "m: layer.0.site.1")
 	require.Equal(t, fault.StatusBad, fault.ExitStatus(err))
 
 	_, err = Analyze(context.Background(), "m", nil, opts)
@@ -151,7 +151,7 @@ func TestAnalysisRoundTrip(t *testing.T) {
 func TestReadAnalysisRefuses(t *testing.T) {
 	for text, reason := range map[string]string{
 		``:                                     "not a spectrum file",
-		`[]`:                                   "not a spectrum file",
+		` [{"layers":[]}]`:                     "several models",
 		`{"model":"m"}`:                        "no layers",
 		`{"layers":[{"layer":1},{"layer":0}]}`: "ascending",
 		`{"layers":[{"layer":0,"alpha":"3"}]}`: "alpha",

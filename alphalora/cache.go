@@ -11,6 +11,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"alphalora/internal/atomicfile"
 	"alphalora/internal/fault"
@@ -27,8 +28,10 @@ import (
 // and is written whole or not at all. A file that does not check is solved again.
 type Cache struct {
 	dir string
-	// Warn, if not nil, is told of a damaged file, and of one that cannot be written.
+	// Warn, if not nil, is told of damaged files, and of the first that cannot be written.
 	Warn func(message string)
+
+	unwritable sync.Once
 }
 
 // cacheMagic is another one whenever spectra are computed differently.
@@ -70,7 +73,7 @@ func (c *Cache) put(key string, lambda []float64) {
 		return
 	}
 	if err := atomicfile.WriteBytes(c.path(key), encodeSpectrum(lambda)); err != nil {
-		c.warn("%v; the spectrum is not kept", err)
+		c.unwritable.Do(func() { c.warn("%v; what cannot be written is not kept, and not told again", err) })
 	}
 }
 

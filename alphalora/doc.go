@@ -41,15 +41,17 @@
 //
 // A number that means nothing is never returned:
 //
-//   - A weight that is NaN or infinite is an error that names the matrix.
+//   - A weight that is NaN or infinite, or a matrix whose largest magnitude is out of
+//     float32's normal range, is an error that names the matrix.
 //   - An estimator that has no answer gives alpha, alpha_hat, ks_distance and xmin
 //     no value (NaN here, null in JSON) and a warning with the reason. That is so
-//     for fewer than [MinEigenvalues] eigenvalues; for an xmin hidden by noise (a
-//     rank of half the side or less with hill; a zero or a constant matrix with
-//     all), where the textbook formula would say exactly 1; and for a tail without
-//     spread (an orthogonal matrix), where it would say infinity.
+//     for fewer than [MinEigenvalues] eigenvalues, and for a tail with fewer different
+//     ones; for an xmin hidden by noise (a rank below half the side with hill; a zero
+//     or a constant matrix with all), where the textbook formula would say exactly 1;
+//     and for a tail without spread (an orthogonal matrix), where it would say infinity.
 //   - A matrix of deficient rank whose xmin is above the noise keeps its alpha and
-//     gets a warning with its rank.
+//     gets a warning with its rank (in single precision where more than one
+//     eigenvalue in 50 is zero).
 //   - A zero matrix has no stable rank.
 //   - A layer's value of a metric is the mean over those of its matrices that have
 //     one; the others are left out of this mean, which their warnings say. A layer

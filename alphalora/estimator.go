@@ -72,7 +72,26 @@ func (e Estimator) Fit(s Spectrum) (Fit, error) {
 	if fit.Alpha <= 1 || math.IsInf(fit.Alpha, 0) || math.IsNaN(fit.Alpha) {
 		return Fit{}, fmt.Errorf("the tail gives an alpha of %v, which is no power law", fit.Alpha)
 	}
+	if n := different(s.Lambda[len(s.Lambda)-fit.Tail:]); n < min(fit.Tail, MinEigenvalues) {
+		return Fit{}, fmt.Errorf("the tail of %d eigenvalues has only %d different ones", fit.Tail, n)
+	}
 	return fit, nil
+}
+
+// sameWithin is the relative distance up to which eigenvalues count as one, repeated: what
+// the rounding of single precision can make of equals.
+const sameWithin = 1e-5
+
+// different counts the different ones of ascending and positive values.
+func different(values []float64) int {
+	count, last := 0, 0.0
+	for _, v := range values {
+		if v > last*(1+sameWithin) {
+			count++
+			last = v
+		}
+	}
+	return count
 }
 
 // tails holds what the Hill estimate of every tail of one spectrum needs. Only

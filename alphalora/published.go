@@ -36,7 +36,7 @@ func PublishedModels() []Published {
 
 // PublishedNamed returns the published values of that name.
 func PublishedNamed(name string) (Published, error) {
-	return named("published", name, PublishedModels(), func(p Published) string { return p.Name })
+	return named("published model", name, PublishedModels(), func(p Published) string { return p.Name })
 }
 
 // Shapes returns the seven projections of every layer, in the order q, k, v, o,

@@ -11,12 +11,11 @@ import (
 
 // solving is the work on one matrix.
 type solving struct {
-	w    symeig.Matrix
-	id   []byte // its digest
-	opts Options
+	w      symeig.Matrix
+	id     []byte // its digest
+	opts   Options
+	solved bool // whether anything had to be, and was not in the cache
 }
-
-func newSolving(w symeig.Matrix, id []byte, opts Options) solving { return solving{w, id, opts} }
 
 // singleError is the c of the measured rule that an eigenvalue λ of single precision is off
 // by c·√(λ·λn) at most, as graded Gram matrices behave (docs/spectra.md has the figures;
@@ -28,22 +27,24 @@ const singleTolerance = 3e-4
 
 // measure computes in single precision where that is asked for, and again in double
 // precision where the fit shows that it was not enough.
-func (s solving) measure() (Measurement, error) {
-	p := s.opts.Precision
-	if s.opts.Estimator.Selects {
-		p = Double
+func (s *solving) measure() (Measurement, error) {
+	f, err := s.fitted(s.opts.Begins())
+	if err == nil && f.tail.Precision == Single && (f.reason != nil || !enough(f.tail, f.fit)) {
+		f, err = s.fitted(Double)
 	}
-	for {
-		spectrum, fit, reason, err := s.fitted(p)
-		if err != nil {
-			return Measurement{}, err
-		}
-		if p == Single && (reason != nil || !enough(spectrum, fit)) {
-			p = Double
-			continue
-		}
-		return s.measured(spectrum, fit, reason), nil
+	if err != nil {
+		return Measurement{}, err
 	}
+	return s.measured(f), nil
+}
+
+// Begins is the precision that the analysis begins with: the one asked for, or double where
+// the estimator needs it.
+func (o Options) Begins() Precision {
+	if o.Estimator.Selects {
+		return Double
+	}
+	return o.Precision
 }
 
 // enough tells whether the fit to a spectrum of single precision can be relied on. With
@@ -53,48 +54,59 @@ func enough(s Spectrum, fit Fit) bool {
 	return a*a*singleError*math.Sqrt(largest/fit.XMin) <= singleTolerance*fit.Alpha
 }
 
-// fitted returns the spectrum of the whole matrix and the estimator's fit, or the reason
-// why there is none.
-func (s solving) fitted(p Precision) (Spectrum, Fit, error, error) {
-	whole, err := s.spectrum("", []symeig.Matrix{s.w}, p)
-	if err != nil {
-		return Spectrum{}, Fit{}, nil, err
+// fitting is the spectrum of a whole matrix, the one that was fitted (another where the
+// estimator has windows), and the fit, or the reason why there is none.
+type fitting struct {
+	whole, tail Spectrum
+	fit         Fit
+	reason      error
+}
+
+func (s *solving) fitted(p Precision) (f fitting, err error) {
+	if f.whole, err = s.spectrum("", []symeig.Matrix{s.w}, p); err != nil {
+		return f, err
 	}
-	tail := whole
+	f.tail = f.whole
 	if s.opts.Estimator.windows != nil {
 		parts := s.opts.Estimator.windows(s.w)
-		if tail, err = s.spectrum(s.opts.Estimator.Name, parts, p); err != nil {
-			return Spectrum{}, Fit{}, nil, err
+		if f.tail, err = s.spectrum(s.opts.Estimator.Name, parts, p); err != nil {
+			return f, err
 		}
 	}
 	begun := time.Now()
-	fit, reason := s.opts.Estimator.Fit(tail)
+	f.fit, f.reason = s.opts.Estimator.Fit(f.tail)
 	s.opts.Phases.add(&s.opts.Phases.Fit, begun)
-	return whole, fit, reason, nil
+	return f, nil
 }
 
-// spectrum returns the eigenvalues of all parts in one list, from the cache if they are
-// there. part names them.
-func (s solving) spectrum(part string, parts []symeig.Matrix, p Precision) (Spectrum, error) {
+// spectrum returns the eigenvalues of all parts in one list, in the precision p or a better
+// one: from the cache if they are there, solved in double precision where single leaves a
+// rank in doubt. part names them.
+func (s *solving) spectrum(part string, parts []symeig.Matrix, p Precision) (Spectrum, error) {
 	count := 0
 	for _, m := range parts {
 		count += m.Side()
 	}
-	key := cacheKey(s.id, p, part)
-	if lambda, ok := s.opts.Cache.get(key, count); ok {
-		s.opts.Phases.cached()
-		return spectrumOf(lambda, p), nil
+	for _, kept := range slices.Compact([]Precision{p, Double}) {
+		if lambda, ok := s.opts.Cache.get(cacheKey(s.id, kept, part), count); ok {
+			s.opts.Phases.cached()
+			return spectrumOf(lambda, kept), nil
+		}
 	}
+	s.solved = true
 	var lambda []float64
 	for _, m := range parts {
 		one, err := timedSpectrum(m, s.opts.Solver, p, s.opts.Phases)
 		if err != nil {
 			return Spectrum{}, err
 		}
+		if one.doubtful {
+			return s.spectrum(part, parts, Double)
+		}
 		lambda = append(lambda, one.Lambda...)
 	}
 	slices.Sort(lambda)
-	s.opts.Cache.put(key, lambda)
+	s.opts.Cache.put(cacheKey(s.id, p, part), lambda)
 	return spectrumOf(lambda, p), nil
 }
 
@@ -109,23 +121,22 @@ func spectrumOf(lambda []float64, p Precision) Spectrum {
 	return Spectrum{Lambda: lambda, Rank: len(lambda) - zeros, Precision: p}
 }
 
-func (s solving) measured(spectrum Spectrum, fit Fit, reason error) Measurement {
+func (s *solving) measured(f fitting) Measurement {
 	out := Measurement{
-		Precision: spectrum.Precision, KSDistance: None(), XMin: None(),
-		Metrics: map[string]Value{}, Spectrum: spectrum,
+		Precision: min(f.whole.Precision, f.tail.Precision), KSDistance: None(), XMin: None(),
+		Metrics: map[string]Value{}, Spectrum: f.whole,
 	}
-	var tail *Fit
-	switch {
-	case reason != nil:
-		out.Warning = fmt.Sprintf("no alpha, left out of the layer's mean: %v", reason)
+	subject := Subject{Spectrum: f.whole, Rows: s.w.Rows, Cols: s.w.Cols}
+	switch rank, side := f.whole.Rank, len(f.whole.Lambda); {
+	case f.reason != nil:
+		out.Warning = fmt.Sprintf("no alpha, left out of the layer's mean: %v", f.reason)
 	default:
-		tail = &fit
-		out.Tail, out.KSDistance, out.XMin = fit.Tail, Value(fit.Distance), Value(fit.XMin)
-		if spectrum.Rank < len(spectrum.Lambda) && spectrum.Precision == Double {
-			out.Warning = fmt.Sprintf("rank %d of %d; the tail lies within it", spectrum.Rank, len(spectrum.Lambda))
+		subject.Fit = &f.fit
+		out.Tail, out.KSDistance, out.XMin = f.fit.Tail, Value(f.fit.Distance), Value(f.fit.XMin)
+		if rank < side && f.whole.Precision == Double {
+			out.Warning = fmt.Sprintf("rank %d of %d; the tail lies within it", rank, side)
 		}
 	}
-	subject := Subject{Spectrum: spectrum, Fit: tail, Rows: s.w.Rows, Cols: s.w.Cols}
 	for _, metric := range Metrics() {
 		out.Metrics[metric.Name] = metric.of(subject)
 	}

@@ -1,7 +1,9 @@
 package alphalora
 
 import (
+	"context"
 	"encoding/binary"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -212,6 +214,14 @@ func TestDegenerateSpectraHaveNoAlpha(t *testing.T) {
 			}
 		}
 	}
+	twoValued := make([]float32, 64*64)
+	for i := range 64 {
+		twoValued[i*64+i] = float32(1 + 9*(i%2))
+	}
+	for _, e := range Estimators()[1:4] {
+		_, err := e.Fit(spectrumBy(t, twoValued, 64, 64, ways()[0]))
+		require.ErrorContains(t, err, "only 2 different ones", e.Name)
+	}
 	_, err := Estimators()[0].Fit(spectrumBy(t, low, 12, 10, ways()[0]))
 	require.ErrorContains(t, err, "rank 2 of 10")
 }
@@ -230,6 +240,40 @@ func TestDeficientRankKeepsItsAlpha(t *testing.T) {
 	}
 }
 
+// Single precision hides no deficient rank: exact duplicates are solved in double, told, and
+// found in the cache. A full rank is left alone, though its smallest eigenvalues are noise.
+func TestDuplicatesAreToldInSinglePrecision(t *testing.T) {
+	const n = 256
+	w := make([]float32, n*n)
+	rng := rand.New(rand.NewPCG(2, 8))
+	for i := range w {
+		w[i] = float32(rng.NormFloat64())
+	}
+	for i := range n { // one direction stands out
+		w[i] *= 40
+	}
+	matrix := func(w []float32) []Matrix {
+		return []Matrix{{Name: "w", Rows: n, Cols: n, DType: "F32", Bytes: func() ([]byte, error) { return matrixOf(w, n, n).Data, nil }}}
+	}
+	full := analyzed(t, matrix(w), "hill", Single).Matrices[0]
+	require.Equal(t, Single, full.Precision)
+	require.Less(t, full.Spectrum.Rank, n, "below the noise of single precision")
+	require.Empty(t, full.Warning)
+
+	twice := slices.Clone(w)
+	copy(twice[:6*n], twice[6*n:12*n])
+	solved := 0
+	cache, _ := cached(t)
+	opts := Options{Estimator: Estimators()[0], Solver: counted(&solved), Precision: Single, Cache: cache}
+	for range 2 {
+		a, err := Analyze(context.Background(), "m", matrix(twice), opts)
+		require.NoError(t, err)
+		require.Equal(t, "rank 250 of 256; the tail lies within it", a.Matrices[0].Warning)
+		require.Equal(t, Double, a.Matrices[0].Precision)
+	}
+	require.Equal(t, 2, solved, "once in each precision")
+}
+
 func TestBadMatrices(t *testing.T) {
 	for _, bad := range []float32{float32(math.NaN()), float32(math.Inf(1)), float32(math.Inf(-1))} {
 		w := heavyTailed(4, 4, 1)
@@ -244,6 +288,26 @@ func TestBadMatrices(t *testing.T) {
 		_, err := view(make([]byte, c.bytes), c.dtype, c.rows, c.cols)
 		require.ErrorContains(t, err, c.reason)
 		require.Equal(t, fault.StatusBad, fault.ExitStatus(err))
+	}
+	for _, magnitude := range []float64{1e-45, 1e-39, 1e-300, 1e39, 1e200} {
+		data := make([]byte, 8*4*5)
+		for i := range 20 {
+			binary.LittleEndian.PutUint64(data[8*i:], math.Float64bits(magnitude*float64(i)/19))
+		}
+		m, err := view(data, "F64", 4, 5)
+		require.NoError(t, err)
+		_, err = Eigenvalues(m, TwoStage(), Single)
+		require.ErrorContains(t, err, fmt.Sprintf("the largest magnitude is %.3g", magnitude))
+		require.Equal(t, fault.StatusBad, fault.ExitStatus(err))
+	}
+	for _, magnitude := range []float32{0x1p-126, math.MaxFloat32} { // the ends of the range, where alpha is as anywhere
+		w := heavyTailed(8, 8, 1)
+		for i := range w {
+			w[i] *= 0x1p-6 * magnitude
+		}
+		w[3] = magnitude
+		_, err := Estimators()[0].Fit(spectrumBy(t, w, 8, 8, ways()[0]))
+		require.NoError(t, err)
 	}
 	_, err := ParsePrecision("f16")
 	require.ErrorContains(t, err, "f32 or f64")

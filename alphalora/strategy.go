@@ -9,7 +9,7 @@ import (
 // Strategy says what each layer's part is. To add one: a file with its function, a
 // line in [Strategies].
 type Strategy struct {
-	Name string // whole, or up to and including a dash where a pattern follows
+	Name string // whole, or with the word PATTERN where a pattern stands
 	Doc  string // what it is, one line
 	// UsesValues and UsesBeta say which parts of a [Request] it reads.
 	UsesValues, UsesBeta bool
@@ -29,15 +29,21 @@ func Strategies() []Strategy {
 	return []Strategy{
 		{Name: "alphalora", Doc: "the paper's: by value^beta", UsesValues: true, UsesBeta: true, share: shareAlphaLoRA},
 		{Name: "uniform", Doc: "the same for every layer", share: shareUniform},
-		{Name: "mola-", Doc: "MoLA's groups of layers: mola-2468, mola-8642, mola-5555, mola-3-5-7-8", share: shareMoLA},
+		{Name: molaName, Doc: "MoLA's groups of layers: mola-2468, mola-8642, mola-5555, mola-3-5-7-8", share: shareMoLA},
 		{Name: "manual", Doc: "a count for each layer", share: shareManual},
 	}
 }
 
-// StrategyNamed returns the strategy of that name, "mola-" for every mola-PATTERN.
+// molaName stands for every mola-PATTERN.
+const molaName = "mola-PATTERN"
+
+// StrategyNamed returns the strategy of that name. A pattern that cannot be read is an error.
 func StrategyNamed(name string) (Strategy, error) {
 	if strings.HasPrefix(name, "mola-") {
-		name = "mola-"
+		if _, err := molaPattern(name); err != nil {
+			return Strategy{}, err
+		}
+		name = molaName
 	}
 	return named("strategy", name, Strategies(), func(s Strategy) string { return s.Name })
 }

@@ -40,6 +40,9 @@ func allocateCommand(a *app) *cobra.Command {
 		if err := f.check(cmd, args); err != nil {
 			return err
 		}
+		if err := writable("--json", *jsonPath); err != nil {
+			return err
+		}
 		known, err := a.source(cmd.Context(), *f, args)
 		if err != nil {
 			return err
@@ -149,15 +152,20 @@ func (a *app) source(ctx context.Context, f allocating, args []string) (source, 
 		if err != nil {
 			return source{}, err
 		}
-		return analysed(analysis, f.metric, strategy.UsesValues)
-	case len(args) == 1 && !strategy.UsesValues:
-		return shapesOnly(args[0])
+		return a.analysed(analysis, f.metric, strategy.UsesValues)
 	case len(args) == 1:
+		known, err := shapesOnly(args[0])
+		if err != nil || !strategy.UsesValues {
+			return known, err
+		}
+		if err := f.rehearse(known.layers); err != nil {
+			return source{}, err
+		}
 		analysis, err := a.analyze(ctx, args[0], *f.spectral)
 		if err != nil {
 			return source{}, err
 		}
-		return analysed(analysis, f.metric, true)
+		return a.analysed(analysis, f.metric, true)
 	case f.published != "":
 		p, err := alphalora.PublishedNamed(f.published)
 		return source{layers: len(p.Alpha), values: p.Alpha, metric: "alpha", estimator: "hill", shapes: p.Shapes()}, err
@@ -167,8 +175,22 @@ func (a *app) source(ctx context.Context, f allocating, args []string) (source, 
 	return source{layers: len(f.request.PerLayer)}, nil
 }
 
-// analysed takes what is needed from an analysis.
-func analysed(analysis *alphalora.Analysis, metric string, usesValues bool) (source, error) {
+// rehearse finds what is wrong with the call before a model is analysed for it.
+func (f *allocating) rehearse(layers int) error {
+	if _, err := alphalora.MetricNamed(f.metric); err != nil {
+		return err
+	}
+	ones := make([]float64, layers)
+	for i := range ones {
+		ones[i] = 1
+	}
+	_, err := f.allocate(source{layers: layers, values: ones})
+	return err
+}
+
+// analysed takes what is needed from an analysis, whose warnings it passes on where its values
+// count.
+func (a *app) analysed(analysis *alphalora.Analysis, metric string, usesValues bool) (source, error) {
 	s := source{layers: len(analysis.Layers), shapes: make([][]alphalora.Shape, len(analysis.Layers))}
 	for _, m := range analysis.Matrices {
 		if m.Layer >= s.layers {
@@ -178,6 +200,9 @@ func analysed(analysis *alphalora.Analysis, metric string, usesValues bool) (sou
 	}
 	if !usesValues {
 		return s, nil
+	}
+	for _, warning := range analysis.Warnings() {
+		a.say("warning: %s", warning)
 	}
 	s.metric, s.estimator = metric, analysis.Estimator
 	var err error

@@ -16,6 +16,8 @@ import (
 	"alphalora/alphalora"
 	"alphalora/internal/fault"
 	"alphalora/internal/testkit"
+	"alphalora/model"
+	"alphalora/model/weights"
 )
 
 // called runs one verb and returns what it wrote to standard output.
@@ -108,6 +110,31 @@ func TestAllocateRefuses(t *testing.T) {
 	}
 	_, err := called(t, analyzeCommand, t.TempDir())
 	require.Equal(t, fault.StatusBad, fault.ExitStatus(err))
+}
+
+// What is wrong with the call is found before the model is analysed, and the warnings of its
+// matrices are passed on.
+func TestAllocateByModel(t *testing.T) {
+	dir := spectralDir(t, 3, func(x *weights.Tensor) {
+		if x.Name == model.O.WeightName(1) {
+			clear(x.Data)
+		}
+	})
+	for reason, args := range map[string][]string{
+		"give at least 3":  {"--experts", "2"},
+		"needs a total":    {},
+		"beta NaN":         {"--experts", "9", "--beta", "NaN"},
+		"unknown metric":   {"--experts", "9", "--metric", "luck"},
+		"unknown rounding": {"--experts", "9", "--rounding", "luck"},
+	} {
+		_, stderr, status := call(t, append([]string{"allocate", dir}, args...)...)
+		require.Equal(t, fault.StatusBad, status, reason)
+		require.Contains(t, stderr, reason)
+		require.NotContains(t, stderr, "spectra:", "it was analysed in vain")
+	}
+	_, stderr, status := call(t, "allocate", dir, "--experts", "9")
+	require.Zero(t, status)
+	require.Contains(t, stderr, "warning: "+model.O.WeightName(1)+": no alpha, left out")
 }
 
 // A model without the seven projections: the error says what was found.

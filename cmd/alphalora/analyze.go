@@ -51,13 +51,15 @@ func analyzeCommand(a *app) *cobra.Command {
 	how := addSpectral(cmd)
 	jsonPath := addJSON(cmd)
 	csvPath := cmd.Flags().String("csv", "", "write one line for each matrix as CSV to `FILE`")
-	htmlPath := cmd.Flags().String("html", "", "write a page with charts and a table to `FILE`")
-	charts := cmd.Flags().String("charts", "", "write each chart of the page as SVG and PNG to `DIR`")
+	page := addSpectralPage(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		for flag, path := range map[string]string{"--csv": *csvPath, "--html": *htmlPath} {
-			if err := writable(flag, path); err != nil {
+		for _, out := range [][2]string{{"--json", *jsonPath}, {"--csv", *csvPath}, {"--html", page.html}} {
+			if err := writable(out[0], out[1]); err != nil {
 				return err
 			}
+		}
+		if err := page.check(); err != nil {
+			return err
 		}
 		list, err := a.analyzeAll(cmd.Context(), args, *how)
 		if err != nil {
@@ -68,7 +70,12 @@ func analyzeCommand(a *app) *cobra.Command {
 				return err
 			}
 		}
-		if err := writeAnalyses(list, *csvPath, *htmlPath, *charts); err != nil {
+		if *csvPath != "" {
+			if err := atomicfile.Write(*csvPath, func(w io.Writer) error { return alphalora.WriteCSV(w, list...) }); err != nil {
+				return err
+			}
+		}
+		if err := a.writeSpectralPage(list, page); err != nil {
 			return err
 		}
 		if len(list) == 1 {
@@ -93,6 +100,11 @@ func analyzeHelp() string {
 }
 
 func (a *app) analyzeAll(ctx context.Context, dirs []string, how spectral) ([]*alphalora.Analysis, error) {
+	for _, dir := range dirs { // nothing is measured before all of them can be
+		if _, err := shapesOnly(dir); err != nil {
+			return nil, err
+		}
+	}
 	var list []*alphalora.Analysis
 	for _, dir := range dirs {
 		analysis, err := a.analyze(ctx, dir, how)
@@ -102,19 +114,6 @@ func (a *app) analyzeAll(ctx context.Context, dirs []string, how spectral) ([]*a
 		list = append(list, analysis)
 	}
 	return list, nil
-}
-
-// writeAnalyses writes the files that were asked for.
-func writeAnalyses(list []*alphalora.Analysis, csvPath, htmlPath, charts string) error {
-	if csvPath != "" {
-		if err := atomicfile.Write(csvPath, func(w io.Writer) error { return alphalora.WriteCSV(w, list...) }); err != nil {
-			return err
-		}
-	}
-	if htmlPath == "" && charts == "" {
-		return nil
-	}
-	return writeSpectralPage(list, htmlPath, charts)
 }
 
 // analyze measures the model in dir, one matrix for each worker at a time.
@@ -137,7 +136,7 @@ func (a *app) analyze(ctx context.Context, dir string, how spectral) (*alphalora
 
 // measure analyses matrices of any origin and shows how far it is.
 func (a *app) measure(ctx context.Context, name string, matrices []alphalora.Matrix, opts alphalora.Options) (*alphalora.Analysis, error) {
-	a.say("spectra: %s, %s", opts.Solver.Name, opts.Precision)
+	a.say("spectra: %s, estimator %s, %s", opts.Solver.Name, opts.Estimator.Name, opts.Begins())
 	bar := a.progress(len(matrices), "spectra")
 	opts.Progress = func(p alphalora.Progress) {
 		note := p.Name
@@ -147,6 +146,9 @@ func (a *app) measure(ctx context.Context, name string, matrices []alphalora.Mat
 		bar.Add(1, note)
 	}
 	analysis, err := alphalora.Analyze(ctx, name, matrices, opts)
+	if err != nil && ctx.Err() != nil && opts.Cache != nil {
+		a.say("spectra: the eigenvalues found so far are kept; the same call goes on from there")
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -200,26 +202,32 @@ func (a *app) spectralSolver(ctx context.Context, how spectral) (alphalora.Solve
 	return alphalora.OnEngine(e)
 }
 
-// spectralCache opens the cache in dir, or in the user's cache directory. "none" is none, and so is
-// a user without such a directory.
+// spectralCache opens the cache in dir, or in the user's cache directory. "none" is none, and so is,
+// with a word, a user's directory that is not there or cannot be made.
 func (a *app) spectralCache(dir string) (*alphalora.Cache, error) {
 	if dir == "none" {
 		return nil, nil
 	}
-	if dir == "" {
-		user, err := os.UserCacheDir()
-		if err != nil {
-			a.say("eigenvalues are not kept: %v (name a directory with --cache)", err)
-			return nil, nil
+	var cache *alphalora.Cache
+	var err error
+	if dir != "" {
+		if cache, err = alphalora.OpenCache(dir); err != nil {
+			return nil, err
 		}
-		dir = filepath.Join(user, "alphalora", "spectra")
-	}
-	cache, err := alphalora.OpenCache(dir)
-	if err != nil {
-		return nil, err
+	} else if cache, err = userCache(); err != nil {
+		a.say("eigenvalues are not kept: %v", err)
+		return nil, nil
 	}
 	cache.Warn = func(message string) { a.say("cache: %s", message) }
 	return cache, nil
+}
+
+func userCache() (*alphalora.Cache, error) {
+	user, err := os.UserCacheDir()
+	if err != nil {
+		return nil, fmt.Errorf("%w (name a directory with --cache)", err)
+	}
+	return alphalora.OpenCache(filepath.Join(user, "alphalora", "spectra"))
 }
 
 // printAnalysis prints the layers' means as a table, and the warnings.

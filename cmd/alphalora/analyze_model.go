@@ -40,7 +40,7 @@ func projections(dir string, set *weights.Set) ([]alphalora.Matrix, error) {
 					"%s is missing; found %s", name, someOf(set.Names()))
 			}
 			if len(t.Shape) != 2 || t.Shape[0] < 1 || t.Shape[1] < 1 {
-				return nil, fault.Input(dir, "", "%s has shape %v; a projection has two dimensions", name, t.Shape)
+				return nil, fault.Input(dir, "correct or convert the file", "%s has shape %v; a projection has two dimensions, of 1 or more each", name, t.Shape)
 			}
 			matrices = append(matrices, alphalora.Matrix{
 				Name: name, Layer: layer, Site: site.String(), Rows: t.Shape[0], Cols: t.Shape[1], DType: string(t.DType),

@@ -223,6 +223,11 @@ func TestAnalyzeRefuses(t *testing.T) {
 		"--solver":          {good, "--solver", "luck"},
 		"cannot be made":    {good, "--cache", filepath.Join(file, "x")},
 		"--charts":          {good, "--charts", filepath.Join(file, "x")},
+		"--json":            {good, "--json", filepath.Join(file, "x")},
+		"unknown strategy":  {good, "--strategies", "luck"},
+		"no number":         {good, "--strategies", "uniform,mola-2x"},
+		"one model only":    {good, "--strategies", "manual"},
+		"--experts -1":      {good, "--experts", "-1"},
 		"cannot be written": {good, "--html", filepath.Join(file, "x")},
 		"holds neither":     {t.TempDir()},
 	} {
@@ -230,6 +235,49 @@ func TestAnalyzeRefuses(t *testing.T) {
 		require.ErrorContains(t, err, reason)
 		require.Equal(t, fault.StatusBad, fault.ExitStatus(err), reason)
 	}
+}
+
+// The strategies and the total of the page's comparison are the reader's; what one of them cannot
+// do, and what has no alpha, is said.
+func TestAnalyzePageCompares(t *testing.T) {
+	page := func(dir string, args ...string) string {
+		path := filepath.Join(t.TempDir(), "r.html")
+		_, err := called(t, analyzeCommand, append([]string{dir, "--html", path}, args...)...)
+		require.NoError(t, err)
+		html, err := os.ReadFile(path)
+		require.NoError(t, err)
+		return string(html)
+	}
+	bars := page(spectralDir(t, 3, nil), "--strategies", "uniform,mola-5,mola-2468", "--experts", "12")
+	for _, part := range []string{"12 experts shared out", "Not mola-2468", "4 groups for 3 layers", "Bar chart of experts"} {
+		require.Contains(t, bars, part)
+	}
+	require.NotContains(t, bars, "mola-8642")
+	lines := page(spectralDir(t, maxBarLayers+1, nil))
+	require.Contains(t, lines, "Series: uniform; mola-8642; mola-2468; alphalora")
+	require.NotContains(t, lines, "Warnings")
+
+	none := page(spectralDir(t, 2, func(x *weights.Tensor) { clear(x.Data) }))
+	for _, part := range []string{"No layer has an alpha", "no alpha</dd>", "Warnings", "Nothing is shared out by alpha"} {
+		require.Contains(t, none, part)
+	}
+}
+
+func TestAnalyzeLooksAtAllModelsFirst(t *testing.T) {
+	_, stderr, status := call(t, "analyze", spectralDir(t, 1, nil), t.TempDir())
+	require.Equal(t, fault.StatusBad, status)
+	require.Contains(t, stderr, "holds neither")
+	require.NotContains(t, stderr, "spectra:")
+}
+
+// A user's cache directory that cannot be made costs time, not the result.
+func TestAnalyzeWithoutACacheDirectory(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	t.Setenv("XDG_CACHE_HOME", file)
+	_, stderr, status := call(t, "analyze", spectralDir(t, 1, nil))
+	require.Zero(t, status)
+	require.Contains(t, stderr, "eigenvalues are not kept")
 }
 
 // bf16Only makes every tensor bfloat16 before change.

@@ -42,18 +42,24 @@ func (p printed) SetColor(c color.Color) {
 	p.CanvasSizer.SetColor(c)
 }
 
+// Above an exported drawing stand its title and, where it has several series, its legend.
+const titleHeight, legendHeight = vg.Length(26), vg.Length(20)
+
 // Export writes the chart as base.svg and base.png, each whole or not at all, on white.
-// A legend of several series stands in the drawing.
 func (c *Chart) Export(base string) error {
 	if c.err != nil {
 		return c.err
 	}
-	svg := vgsvg.New(wideWidth, wideHeight)
+	height := wideHeight + titleHeight
+	if len(c.legend) > 1 {
+		height += legendHeight
+	}
+	svg := vgsvg.New(wideWidth, height)
 	c.print(svg)
 	if err := atomicfile.Write(base+".svg", func(w io.Writer) error { _, err := svg.WriteTo(w); return err }); err != nil {
 		return fmt.Errorf("chart %q: %w", c.title, err)
 	}
-	png := vgimg.PngCanvas{Canvas: vgimg.NewWith(vgimg.UseWH(wideWidth, wideHeight), vgimg.UseDPI(144))}
+	png := vgimg.PngCanvas{Canvas: vgimg.NewWith(vgimg.UseWH(wideWidth, height), vgimg.UseDPI(144))}
 	c.print(png)
 	if err := atomicfile.Write(base+".png", func(w io.Writer) error { _, err := png.WriteTo(w); return err }); err != nil {
 		return fmt.Errorf("chart %q: %w", c.title, err)
@@ -62,32 +68,33 @@ func (c *Chart) Export(base string) error {
 }
 
 func (c *Chart) print(on vg.CanvasSizer) {
-	p := c.draw(wideWidth)
-	p.BackgroundColor = color.White
-	p.Title.Text = elide(c.title, 90)
-	p.Title.TextStyle.Font.Variant, p.Title.TextStyle.Font.Size = "Sans", labelSize
 	canvas := draw.New(printed{on})
+	canvas.SetColor(color.White)
+	canvas.Fill(canvas.Rectangle.Path())
+	canvas = draw.Crop(canvas, 8, -14, 4, 0)
+	style := textStyle(roleInk.placeholder(), labelSize)
+	style.XAlign, style.YAlign = draw.XLeft, draw.YCenter
+	canvas.FillText(style, vg.Point{X: canvas.Min.X, Y: canvas.Max.Y - titleHeight/2}, elide(c.title, 90))
+	canvas = draw.Crop(canvas, 0, 0, 0, -titleHeight)
 	if len(c.legend) > 1 {
 		canvas = c.printLegend(canvas)
 	}
-	p.Draw(canvas)
+	c.draw(wideWidth).Draw(canvas)
 }
 
 // printLegend draws swatches and names along the top, and returns what is left below.
 func (c *Chart) printLegend(canvas draw.Canvas) draw.Canvas {
-	const height, swatch = vg.Length(20), vg.Length(12)
-	canvas.SetColor(color.White)
-	canvas.Fill(canvas.Rectangle.Path())
+	const swatch = vg.Length(12)
 	style := textStyle(roleMuted.placeholder(), tickSize)
 	style.XAlign, style.YAlign = draw.XLeft, draw.YCenter
-	x, y := canvas.Min.X+8, canvas.Max.Y-height/2
+	x, y := canvas.Min.X, canvas.Max.Y-legendHeight/2
 	for _, k := range c.legend {
 		canvas.FillPolygon(k.role().placeholder(), []vg.Point{{X: x, Y: y - 4}, {X: x + swatch, Y: y - 4}, {X: x + swatch, Y: y + 4}, {X: x, Y: y + 4}})
 		name := elide(k.Name, 60)
 		canvas.FillText(style, vg.Point{X: x + swatch + 6, Y: y}, name)
 		x += swatch + 6 + style.Width(name) + 18
 	}
-	return draw.Crop(canvas, 0, 0, 0, -height)
+	return draw.Crop(canvas, 0, 0, 0, -legendHeight)
 }
 
 // role is the colour of the entry's swatch, by the class that the page uses.

@@ -35,7 +35,9 @@ func TestExplorerIsSafeAndWhole(t *testing.T) {
 	parts := regexp.MustCompile(`(?s)<script>(.*)</script>\n?</body>`).FindStringSubmatch(html)
 	require.NotNil(t, parts)
 	sum := sha256.Sum256([]byte(parts[1]))
-	require.Contains(t, html, "script-src 'sha256-"+base64.StdEncoding.EncodeToString(sum[:])+"'")
+	policy := regexp.MustCompile(`Content-Security-Policy" content="([^"]*)"`).FindStringSubmatch(html)
+	require.NotNil(t, policy)
+	require.Contains(t, strings.ReplaceAll(policy[1], "&#43;", "+"), "script-src 'sha256-"+base64.StdEncoding.EncodeToString(sum[:])+"'")
 	require.NotContains(t, html, "<b>")
 
 	data := regexp.MustCompile(`(?s)<script type="application/json">(.*?)</script>`).FindStringSubmatch(html)
@@ -47,6 +49,7 @@ func TestExplorerIsSafeAndWhole(t *testing.T) {
 	require.Equal(t, []float64{0.5, 0.1235}, read.Items[0].Y)
 	require.NotNil(t, read.Items[1].X)
 	require.Contains(t, html, `<table class="sortable">`)
+	require.Contains(t, html, `<section class="broad">`)
 }
 
 func TestPageWithoutInteractionHasNoScript(t *testing.T) {

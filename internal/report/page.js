@@ -1,7 +1,7 @@
 "use strict";
 (function () {
   const SVG = "http://www.w3.org/2000/svg";
-  const box = { left: 58, right: 700, top: 12, bottom: 276 };
+  const narrow = matchMedia("(max-width: 560px)");
 
   function add(parent, tag, attributes, text) {
     const element = document.createElementNS(SVG, tag);
@@ -11,49 +11,71 @@
     return element;
   }
 
-  // A logarithmic axis from low to high over the pixels a to b, with its powers of ten.
+  // A logarithmic axis from low to high over the pixels a to b: its powers of ten, each or
+  // every few, with marks between them; over less than two decades 1, 2 and 5 times each.
   function axis(low, high, a, b) {
     const lo = Math.log10(low) - 0.05, hi = Math.log10(high) + 0.05;
     const place = (v) => a + ((Math.log10(v) - lo) / (hi - lo)) * (b - a);
-    const every = Math.max(1, Math.ceil((hi - lo) / 7)), ticks = [];
-    for (let p = Math.ceil(lo); p <= hi; p++) if (p % every === 0) ticks.push(p);
-    return { place, ticks };
+    const every = Math.max(1, Math.ceil((hi - lo) / 7)), ticks = [], marks = [];
+    const labelled = hi - lo < 2 ? [1, 2, 5] : [1];
+    for (let p = Math.floor(lo); p <= hi; p++) {
+      for (let digit = 1; digit <= 9; digit++) {
+        const v = parseFloat(digit + "e" + p), inside = Math.log10(v) >= lo && Math.log10(v) <= hi;
+        if (!inside || (every > 1 && (digit > 1 || p % every !== 0))) continue;
+        (labelled.includes(digit) ? ticks : marks).push(v);
+      }
+    }
+    return { place, ticks, marks };
   }
 
-  function power(p) {
-    return "10" + String(p).replace(/[-0-9]/g, (c) => (c === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[c]));
+  // Powers of ten near 1 are written out.
+  function number(v) {
+    const p = Math.floor(Math.log10(v) + 1e-9);
+    if (p >= -3 && p <= 3) return String(v);
+    const digit = Math.round(v / Math.pow(10, p));
+    const power = "10" + String(p).replace(/[-0-9]/g, (c) => (c === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[c]));
+    return digit === 1 ? power : digit + "·" + power;
+  }
+
+  function drawAxes(svg, box, x, y, data) {
+    for (const v of y.ticks) {
+      const at = y.place(v);
+      add(svg, "line", { class: "grid", x1: box.left, x2: box.right, y1: at, y2: at });
+      add(svg, "text", { x: box.left - 6, y: at + 4, "text-anchor": "end" }, number(v));
+    }
+    add(svg, "line", { class: "axis", x1: box.left, x2: box.right, y1: box.bottom, y2: box.bottom });
+    for (const v of x.ticks.concat(x.marks)) {
+      const at = x.place(v), labelled = x.ticks.includes(v);
+      add(svg, "line", { class: "axis", x1: at, x2: at, y1: box.bottom, y2: box.bottom + (labelled ? 5 : 3) });
+      if (labelled) add(svg, "text", { x: at, y: box.bottom + 19, "text-anchor": "middle" }, number(v));
+    }
+    add(svg, "text", { x: (box.left + box.right) / 2, y: box.bottom + 38, "text-anchor": "middle" }, data.xLabel);
+    add(svg, "text", { transform: "translate(14," + (box.top + box.bottom) / 2 + ") rotate(-90)", "text-anchor": "middle" }, data.yLabel);
   }
 
   function draw(figure, data, item) {
     const svg = figure.querySelector("svg");
+    const box = { left: 58, right: narrow.matches ? 352 : 700, top: 12, bottom: narrow.matches ? 236 : 276 };
+    svg.setAttribute("viewBox", "0 0 " + (box.right + 10) + " " + (box.bottom + 44));
     svg.replaceChildren();
     figure.querySelector(".note").textContent = item.note;
     const xs = item.x.concat(item.fitX), ys = item.y.concat(item.fitY);
     if (xs.length === 0) return;
     const x = axis(Math.min(...xs), Math.max(...xs), box.left, box.right);
     const y = axis(Math.min(...ys), Math.max(...ys), box.bottom, box.top);
-    for (const p of y.ticks) {
-      const at = y.place(Math.pow(10, p));
-      add(svg, "line", { class: "grid", x1: box.left, x2: box.right, y1: at, y2: at });
-      add(svg, "text", { x: box.left - 6, y: at + 4, "text-anchor": "end" }, power(p));
-    }
-    add(svg, "line", { class: "axis", x1: box.left, x2: box.right, y1: box.bottom, y2: box.bottom });
-    for (const p of x.ticks) {
-      const at = x.place(Math.pow(10, p));
-      add(svg, "line", { class: "axis", x1: at, x2: at, y1: box.bottom, y2: box.bottom + 5 });
-      add(svg, "text", { x: at, y: box.bottom + 19, "text-anchor": "middle" }, power(p));
-    }
-    add(svg, "text", { x: (box.left + box.right) / 2, y: 314, "text-anchor": "middle" }, data.xLabel);
-    add(svg, "text", { transform: "translate(14," + (box.top + box.bottom) / 2 + ") rotate(-90)", "text-anchor": "middle" }, data.yLabel);
-    item.x.forEach((v, i) => add(svg, "circle", { class: "dot", cx: x.place(v), cy: y.place(item.y[i]), r: 3.5 }));
+    drawAxes(svg, box, x, y, data);
+    item.x.forEach((v, i) => {
+      const dot = add(svg, "circle", { class: "dot", cx: x.place(v), cy: y.place(item.y[i]), r: 3.5 });
+      add(dot, "title", {}, data.xLabel + " " + v + ", " + data.yLabel + " " + item.y[i]);
+    });
     if (item.fitX.length > 0) {
       const path = item.fitX.map((v, i) => (i ? "L" : "M") + x.place(v) + " " + y.place(item.fitY[i])).join("");
       add(svg, "path", { class: "fit", d: path });
     }
     if (item.mark > 0) {
-      const at = x.place(item.mark);
+      const at = x.place(item.mark), inner = at < box.right - 80;
       add(svg, "line", { class: "mark", x1: at, x2: at, y1: box.top, y2: box.bottom });
-      add(svg, "text", { class: "marktext", x: at + 5, y: box.top + 10 }, data.markLabel);
+      add(svg, "text", { class: "marktext", x: at + (inner ? 5 : -5), y: box.bottom - 7, "text-anchor": inner ? "start" : "end" }, data.markLabel);
     }
   }
 
@@ -62,6 +84,7 @@
     const select = figure.querySelector("select");
     const show = () => draw(figure, data, data.items[select.value]);
     select.addEventListener("change", show);
+    narrow.addEventListener("change", show);
     show();
   }
 
@@ -77,7 +100,7 @@
     rows.sort(([a], [b]) => {
       const words = (typeof a === "string") - (typeof b === "string");
       if (words) return words;
-      const order = typeof a === "string" ? a.localeCompare(b) : a - b;
+      const order = typeof a === "string" ? a.localeCompare(b, undefined, { numeric: true }) : a - b;
       return down ? -order : order;
     });
     for (const [, row] of rows) body.appendChild(row);
