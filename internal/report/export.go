@@ -31,10 +31,13 @@ func (p printed) SetColor(c color.Color) {
 	}
 	n := color.NRGBAModel.Convert(c).(color.NRGBA)
 	r := role(n.B)
-	if found, ok := printColours[r&^pale]; ok && n.R == 0 && n.G == 0 {
+	if found, ok := printColours[r&^pale]; ok && n.R == 0 {
 		found.A = n.A
-		if r&pale != 0 {
+		switch {
+		case r&pale != 0:
 			found.A = 102
+		case n.G > 0:
+			found.A = n.G
 		}
 		p.CanvasSizer.SetColor(found)
 		return
@@ -48,12 +51,12 @@ func (c *Chart) Export(base string) error {
 	if c.err != nil {
 		return c.err
 	}
-	svg := vgsvg.New(wideWidth, wideHeight)
+	svg := vgsvg.New(wideWidth, c.tall(wideHeight))
 	c.print(svg)
 	if err := atomicfile.Write(base+".svg", func(w io.Writer) error { _, err := svg.WriteTo(w); return err }); err != nil {
 		return fmt.Errorf("chart %q: %w", c.title, err)
 	}
-	png := vgimg.PngCanvas{Canvas: vgimg.NewWith(vgimg.UseWH(wideWidth, wideHeight), vgimg.UseDPI(144))}
+	png := vgimg.PngCanvas{Canvas: vgimg.NewWith(vgimg.UseWH(wideWidth, c.tall(wideHeight)), vgimg.UseDPI(144))}
 	c.print(png)
 	if err := atomicfile.Write(base+".png", func(w io.Writer) error { _, err := png.WriteTo(w); return err }); err != nil {
 		return fmt.Errorf("chart %q: %w", c.title, err)
