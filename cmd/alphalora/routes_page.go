@@ -147,10 +147,12 @@ func (r *routed) driftSections() []report.Section {
 	series := []report.Series{{Name: "load, from the first"}, {Name: "load, from the one before"},
 		{Name: "choices, from the first"}, {Name: "choices, from the one before"}}
 	x, label := r.driftAxis()
-	for i := 1; i < len(r.Checkpoints); i++ {
+	for i := range r.Checkpoints {
 		d := r.meanDrift(i)
 		for j, v := range []float64{d.LoadFirst, d.LoadPrevious, d.ChosenFirst, d.ChosenPrevious} {
-			series[j].X, series[j].Y, series[j].Style = append(series[j].X, x[i]), append(series[j].Y, v), report.Markers
+			if i > 0 || j%2 == 0 { // nothing is before the first
+				series[j].X, series[j].Y, series[j].Style = append(series[j].X, x[i]), append(series[j].Y, v), report.Markers
+			}
 		}
 	}
 	curves := report.Lines(report.LineChart{Title: "Drift of the routing", XLabel: label, YLabel: "share", Series: series})

@@ -87,7 +87,7 @@ func (c HeatMap) plot(width vg.Length) *plot.Plot {
 	n := float64(len(c.Rows))
 	p.X.Min, p.X.Max = -0.5, float64(len(c.Columns))-0.5
 	p.Y.Min, p.Y.Max = 0, n+float64(scaleHeight/c.rowHeight())
-	p.X.LineStyle.Width, p.X.Tick.LineStyle.Width, p.Y.Padding = 0, 0, 6
+	p.X.LineStyle.Width, p.X.Tick.LineStyle.Color, p.Y.Padding = 0, roleGrid.placeholder(), 6
 	setLabels(p, c.Columns, width)
 	every := int(math.Ceil(float64((tickSize + 2) / c.rowHeight())))
 	var ticks plot.ConstantTicks
@@ -162,15 +162,13 @@ func (h cells) cell(c *draw.Canvas, v float64, r vg.Rectangle) {
 func (h cells) scale(c *draw.Canvas) {
 	const steps, width, height = 12, vg.Length(9), vg.Length(9)
 	style := textStyle(roleMuted.placeholder(), valueSize)
-	style.XAlign, style.YAlign = draw.XRight, draw.YCenter
-	high, low := short(h.High), short(h.Low)
-	if h.Diverging {
-		low += ", " + short(h.Middle) + " without colour"
-	}
+	style.YAlign = draw.YCenter
+	high, low := minus(fmt.Sprintf("%.3g", h.High)), minus(fmt.Sprintf("%.3g", h.Low))
+	room := func(text string) vg.Length { return 1.3*style.Width(text) + 12 } // the reader's font may be wider
 	y := c.Max.Y - scaleHeight/2
-	x := c.Max.X - style.Width(high) - 8 - steps*width
-	c.FillText(style, vg.Point{X: c.Max.X, Y: y}, minus(high))
-	c.FillText(style, vg.Point{X: x - 8, Y: y}, minus(low))
+	x := c.Max.X - room(high) - steps*width
+	c.FillText(style, vg.Point{X: c.Max.X - room(high)/2, Y: y}, high)
+	c.FillText(style, vg.Point{X: x - room(low)/2, Y: y}, low)
 	for i := range steps {
 		ink, depth := h.colour(h.Low + (h.High-h.Low)*float64(i)/(steps-1))
 		left := x + vg.Length(i)*width

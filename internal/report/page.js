@@ -78,14 +78,13 @@
       for (let j = 0; j < n; j++) {
         const value = item.values[i][j], x = left + j * cell, y = top + i * cell;
         const size = Math.max(0.5, cell - 1);
-        const box = add(svg, "rect", { class: "ground", x, y, width: size, height: size });
+        add(svg, "rect", { class: "ground", x, y, width: size, height: size });
         add(svg, "rect", { class: "heat", x, y, width: size, height: size, "fill-opacity": depth(value, high) });
         const deep = depth(value, high) > 0.55 ? "value deep" : "value";
         const text = (100 * value).toFixed(1);
         if (cell > 34) add(svg, "text", { class: deep, x: x + size / 2, y: y + size / 2 + 4, "text-anchor": "middle" }, text);
         const hint = data.rowName + " " + i + (i === j ? "" : ", " + data.rowName + " " + j) + ": " + (100 * value).toFixed(2) + " %";
         add(add(svg, "rect", { class: "hint", x, y, width: size, height: size }), "title", {}, hint);
-        box.setAttribute("rx", 1);
       }
     }
     add(svg, "text", { transform: "translate(22," + (top + side / 2) + ") rotate(-90)", "text-anchor": "middle" }, data.rowName);
