@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strconv"
 	"text/tabwriter"
 
@@ -59,11 +60,7 @@ type routedCheckpoint struct {
 	LayerDrift  []moelora.Drift      `json:"layer_drift,omitempty"`
 }
 
-func routesCommand(a *app) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "routes --model MODEL --adapter DIR --data FILE[,FILE...]",
-		Short: "tell which experts the tokens of a text choose",
-		Long: `routes reads the records of training data (instruction and answer, or token ids) with the
+const routesHelp = `routes reads the records of training data (instruction and answer, or token ids) with the
 adapter and counts what its routers choose: for each layer and projection the load of each
 expert, the entropy of the load and of a token's distribution, dead experts, how often the most
 frequent first choice is taken, and how often two experts work together. All tokens of a record
@@ -74,8 +71,14 @@ tokens: the oldest first, the adapter is the last. DIR is an adapter directory o
 of a run (runs/x/checkpoints/step-000200) of the same shape; a checkpoint as --adapter takes
 its shape from the run's adapter directory.
 
-A record longer than the model's context is read all the same, and counted; --cutoff cuts it.`,
-		Args: cobra.NoArgs,
+A record longer than the model's context is read all the same, and counted; --cutoff cuts it.`
+
+func routesCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "routes --model MODEL --adapter DIR --data FILE[,FILE...]",
+		Short: "tell which experts the tokens of a text choose",
+		Long:  routesHelp,
+		Args:  cobra.NoArgs,
 		Example: "  alphalora routes --model models/mistral-7b --adapter runs/csqa/adapter --data test.json --html routes.html\n" +
 			"  alphalora routes --model models/mistral-7b --adapter runs/csqa/adapter --data test.json \\\n" +
 			"    --checkpoints runs/csqa/checkpoints/step-000200,runs/csqa/checkpoints/step-000400 --json routes.json",
@@ -126,7 +129,7 @@ func (r *routing) check() error {
 	return nil
 }
 
-// routes reads data, model and adapters, the cheapest first, and counts.
+// routes reads the data, then the model with its adapters, and counts.
 func (a *app) routes(ctx context.Context, r *routing) (*routed, error) {
 	if err := r.check(); err != nil {
 		return nil, err
@@ -140,13 +143,21 @@ func (a *app) routes(ctx context.Context, r *routing) (*routed, error) {
 	if err != nil {
 		return nil, err
 	}
+	if result.OverContext > 0 {
+		a.say("warning: %d records are longer than the model's context of %d tokens (--cutoff cuts them)", result.OverContext, d.Context)
+	}
+	return result, a.census(ctx, r, samples, result)
+}
+
+// census counts the samples under every adapter.
+func (a *app) census(ctx context.Context, r *routing, samples []data.Sample, result *routed) error {
 	eng, err := a.engine(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	m, err := model.Load(ctx, eng, r.model, r.dtype)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer m.Free()
 	result.Engine, result.DType = eng.Name, m.DType()
@@ -157,22 +168,22 @@ func (a *app) routes(ctx context.Context, r *routing) (*routed, error) {
 		}
 	}()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	census, err := moelora.NewCensus(m, adapters)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", r.adapter, err)
+		return fmt.Errorf("%s: %w", r.adapter, err)
 	}
 	defer census.Close()
 	if err := a.count(ctx, census, samples, r.batch); err != nil {
-		return nil, err
+		return err
 	}
-	if result.OverContext > 0 {
-		a.say("warning: %d records are longer than the model's context of %d tokens (--cutoff cuts them)", result.OverContext, d.Context)
-	}
-	result.fill(census, append(r.checkpoints, r.adapter), steps)
-	return result, nil
+	result.fill(census, r.dirs(), steps)
+	return nil
 }
+
+// dirs are the checkpoints and the adapter, which is the last.
+func (r *routing) dirs() []string { return append(slices.Clone(r.checkpoints), r.adapter) }
 
 // samples reads the records as token ids, cut and limited.
 func (r *routing) samples(d model.Description, result *routed) ([]data.Sample, error) {
@@ -212,8 +223,12 @@ func (r *routing) adapters(m *model.Model) (list []*moelora.Adapter, steps []int
 	shapeDir := r.adapter
 	if train.IsCheckpoint(r.adapter) {
 		shapeDir = filepath.Join(r.adapter, "..", "..", "adapter") // of the run
+		if _, err := os.Stat(shapeDir); err != nil {
+			return nil, nil, fault.Input(r.adapter, "let the run end, or give an adapter of the same shape and this one to --checkpoints",
+				"is a checkpoint, whose shape %s would state: %v", shapeDir, fault.Reason(err))
+		}
 	}
-	for _, dir := range append(r.checkpoints, r.adapter) {
+	for _, dir := range r.dirs() {
 		step, from, checkpoint := 0, dir, train.IsCheckpoint(dir)
 		if checkpoint {
 			from = shapeDir

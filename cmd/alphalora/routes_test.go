@@ -1,11 +1,13 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"math"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -225,6 +227,8 @@ func TestRoutesOverTraining(t *testing.T) {
 		require.Contains(t, string(html), "<h2>"+heading+"</h2>")
 	}
 
+	requireDocumented(t, r)
+
 	second := readRoutes(t, "--model", dir, "--adapter", steps[1], "--data", data)
 	require.Equal(t, r.Checkpoints[1].Projections[0].Load, second.Projections[0].Load)
 
@@ -233,9 +237,34 @@ func TestRoutesOverTraining(t *testing.T) {
 	args := []string{"routes", "--backend", engine.Go, "--model", dir, "--data", data, "--adapter"}
 	refused(t, "state.safetensors", append(args, steps[0])...)
 	require.NoError(t, os.RemoveAll(filepath.Join(output, "adapter")))
-	refused(t, "adapter_config.json", append(args, steps[1])...)
+	refused(t, "is a checkpoint, whose shape", append(args, steps[1])...)
 	other := seedlingAdapter(t, dir, "other", []int{2, 2, 2, 2})
 	refused(t, "lacks tensor owned.", append(args, other, "--checkpoints", steps[1])...)
+}
+
+// requireDocumented holds that every key of the JSON stands in docs/routes.md.
+func requireDocumented(t *testing.T, r routed) {
+	doc, err := os.ReadFile(filepath.Join(testkit.Root(t), "docs", "routes.md"))
+	require.NoError(t, err)
+	encoded, err := json.Marshal(r)
+	require.NoError(t, err)
+	keys := map[string]bool{}
+	for _, m := range regexp.MustCompile(`"(\w+)":`).FindAllStringSubmatch(string(encoded), -1) {
+		keys[m[1]] = true
+	}
+	require.Greater(t, len(keys), 30)
+	for key := range keys {
+		require.Contains(t, string(doc), "`"+key+"`")
+	}
+}
+
+func TestStoppedRoutes(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var errs strings.Builder
+	dir := base(t)
+	err := run(ctx, newApp(&errs, &errs), []string{"routes", "--backend", engine.Go, "--model", dir, "--adapter", seedlingAdapter(t, dir, "one", []int{1, 2, 0, 5}), "--data", textFile(t, 2)})
+	require.ErrorIs(t, err, context.Canceled)
 }
 
 func TestWrongRoutesAreRefused(t *testing.T) {
