@@ -22,6 +22,7 @@ var verbs = []func(*app) *cobra.Command{
 	generateCommand,
 	chatCommand,
 	evalCommand,
+	routesCommand,
 	demoCommand,
 	benchCommand,
 	doctorCommand,

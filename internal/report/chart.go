@@ -9,13 +9,22 @@ import (
 	"gonum.org/v1/plot/vg"
 )
 
-// Chart is a drawing made by [Lines], [Bars] or [GroupedBars]. What is wrong with its
-// values is reported by [Write].
+// Chart is a drawing made by [Lines], [Bars], [GroupedBars] or [Heat]. What is wrong with
+// its values is reported by [Write].
 type Chart struct {
 	title, describe string
 	legend          []key
+	height          vg.Length // 0: the usual one
 	err             error
 	draw            func(width vg.Length) *plot.Plot
+}
+
+// tall is the chart's height where others have the usual one.
+func (c *Chart) tall(usual vg.Length) vg.Length {
+	if c.height > 0 {
+		return c.height
+	}
+	return usual
 }
 
 // key is one entry of a legend: CSS classes of the swatch and the name beside it.

@@ -18,9 +18,18 @@ const (
 	valueSize = vg.Length(11)
 )
 
-// newPlot returns empty axes in the page's style: no frame, horizontal grid lines, a
-// base line, transparent ground.
+// newPlot returns empty axes in the page's style, with horizontal grid lines.
 func newPlot(xLabel, yLabel string) *plot.Plot {
+	p := newAxes(xLabel, yLabel)
+	grid := plotter.NewGrid()
+	grid.Vertical.Width = 0
+	grid.Horizontal = draw.LineStyle{Color: roleGrid.placeholder(), Width: 1}
+	p.Add(grid)
+	return p
+}
+
+// newAxes returns axes without a frame: a base line on a transparent ground.
+func newAxes(xLabel, yLabel string) *plot.Plot {
 	p := plot.New()
 	p.BackgroundColor = nil
 	p.X.Label.Text, p.Y.Label.Text = elide(xLabel, 60), elide(yLabel, 40)
@@ -35,10 +44,6 @@ func newPlot(xLabel, yLabel string) *plot.Plot {
 	}
 	p.Y.LineStyle.Width, p.Y.Tick.Length = 0, 0
 	p.X.Padding, p.Y.Padding = 0, 4
-	grid := plotter.NewGrid()
-	grid.Vertical.Width = 0
-	grid.Horizontal = draw.LineStyle{Color: roleGrid.placeholder(), Width: 1}
-	p.Add(grid)
 	return p
 }
 
@@ -173,7 +178,7 @@ func (c GroupedBarChart) plot(width vg.Length) *plot.Plot {
 	}
 	p.X.Min, p.X.Max = -0.5, float64(len(c.Labels))-0.5
 	p.X.Tick.LineStyle.Color = roleGrid.placeholder()
-	c.setLabels(p, width)
+	setLabels(p, c.Labels, width)
 	p.Add(bars{c})
 	return p
 }
@@ -186,15 +191,15 @@ func percentTicks(y span) plot.ConstantTicks {
 	return ticks
 }
 
-// setLabels writes the labels below the bars: level where they fit, figures otherwise
-// thinned and words slanted.
-func (c GroupedBarChart) setLabels(p *plot.Plot, width vg.Length) {
+// setLabels writes labels at 0, 1, 2, ... below the chart: level where they fit, figures
+// otherwise thinned and words slanted.
+func setLabels(p *plot.Plot, labels []string, width vg.Length) {
 	style := &p.X.Tick.Label
-	slot := (width - 50) / vg.Length(len(c.Labels))
-	ticks := make(plot.ConstantTicks, len(c.Labels))
+	slot := (width - 50) / vg.Length(len(labels))
+	ticks := make(plot.ConstantTicks, len(labels))
 	var widest vg.Length
 	figures := true
-	for i, l := range c.Labels {
+	for i, l := range labels {
 		ticks[i] = plot.Tick{Value: float64(i), Label: elide(l, 18)}
 		widest = max(widest, style.Width(ticks[i].Label)+6)
 		_, err := strconv.ParseFloat(l, 64)

@@ -29,10 +29,10 @@ const (
 type explorerView struct {
 	ID, Title, Choose string
 	Names             []string
-	Data              explorerData
+	Data              any // what the script reads
 }
 
-// explorerData is what the script reads.
+// explorerData is what the script draws points from.
 type explorerData struct {
 	XLabel    string     `json:"xLabel"`
 	YLabel    string     `json:"yLabel"`
@@ -56,17 +56,19 @@ func (e *Explorer) view(id string) (*explorerView, error) {
 	if len(e.Items) > maxItems {
 		return nil, fmt.Errorf("chart %q: has %d items, at most %d", e.Title, len(e.Items), maxItems)
 	}
-	v := &explorerView{ID: id, Title: e.Title, Choose: e.Choose, Data: explorerData{XLabel: e.XLabel, YLabel: e.YLabel, MarkLabel: e.MarkLabel}}
+	v := &explorerView{ID: id, Title: e.Title, Choose: e.Choose}
+	data := explorerData{XLabel: e.XLabel, YLabel: e.YLabel, MarkLabel: e.MarkLabel}
 	for _, item := range e.Items {
 		what := fmt.Sprintf("chart %q: item %q", e.Title, item.Name)
 		if err := item.check(what); err != nil {
 			return nil, err
 		}
 		v.Names = append(v.Names, plain(item.Name))
-		v.Data.Items = append(v.Data.Items, itemData{
+		data.Items = append(data.Items, itemData{
 			Note: item.Note, X: short4(item.X), Y: short4(item.Y), FitX: short4(item.FitX), FitY: short4(item.FitY), Mark: item.Mark,
 		})
 	}
+	v.Data = data
 	return v, nil
 }
 

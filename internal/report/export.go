@@ -31,10 +31,13 @@ func (p printed) SetColor(c color.Color) {
 	}
 	n := color.NRGBAModel.Convert(c).(color.NRGBA)
 	r := role(n.B)
-	if found, ok := printColours[r&^pale]; ok && n.R == 0 && n.G == 0 {
+	if found, ok := printColours[r&^pale]; ok && n.R == 0 {
 		found.A = n.A
-		if r&pale != 0 {
+		switch {
+		case r&pale != 0:
 			found.A = 102
+		case n.G > 0:
+			found.A = n.G
 		}
 		p.CanvasSizer.SetColor(found)
 		return
@@ -50,7 +53,7 @@ func (c *Chart) Export(base string) error {
 	if c.err != nil {
 		return c.err
 	}
-	height := wideHeight + titleHeight
+	height := c.tall(wideHeight) + titleHeight
 	if len(c.legend) > 1 {
 		height += legendHeight
 	}

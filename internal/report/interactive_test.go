@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"image/png"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -102,4 +103,46 @@ func TestExport(t *testing.T) {
 	require.Equal(t, 2*wideWidth, image.Bounds().Dx())
 	bad := Lines(LineChart{Title: "None"})
 	require.Error(t, bad.Export(base))
+}
+
+func matrixPage(item Matrix) Page {
+	return Page{Title: "t", Sections: []Section{{Heading: "Pairs", Matrices: &MatrixExplorer{
+		Title: "Pairs", Choose: "Projection", RowName: "expert", Unit: "percent", Items: []Matrix{item}}}}}
+}
+
+func TestMatricesAreSafeAndWhole(t *testing.T) {
+	page, err := render(matrixPage(Matrix{Name: "</script><b>", Note: "</script>", Values: [][]float64{{0.123456, 0}, {0, 1}}}))
+	require.NoError(t, err)
+	html := string(page)
+	require.Equal(t, 2, strings.Count(html, "</script>"))
+	require.NotContains(t, html, "<b>")
+	require.Contains(t, html, "script-src 'sha256-")
+	data := regexp.MustCompile(`(?s)<script type="application/json">(.*?)</script>`).FindStringSubmatch(html)
+	require.NotNil(t, data)
+	var read matricesData
+	require.NoError(t, json.Unmarshal([]byte(data[1]), &read))
+	require.Equal(t, "percent", read.Unit)
+	require.Equal(t, [][]float64{{0.1235, 0}, {0, 1}}, read.Items[0].Values)
+}
+
+func TestMatricesRefuse(t *testing.T) {
+	wide := make([][]float64, 1<<10)
+	for i := range wide {
+		wide[i] = make([]float64, 1<<10)
+	}
+	for reason, values := range map[string][][]float64{
+		`item "i": row 2: has 1 values of 2`:    {{1, 2}, {3}},
+		`item "i": row 1: value 1 is NaN`:       {{math.NaN()}},
+		"has 1 items of 1048576 cells, at most": wide,
+	} {
+		_, err := render(matrixPage(Matrix{Name: "i", Values: values}))
+		require.ErrorContains(t, err, reason)
+	}
+	p := matrixPage(Matrix{Name: "i"})
+	p.Sections[0].Matrices.Unit = ""
+	_, err := render(p)
+	require.ErrorContains(t, err, "no unit")
+	p.Sections[0].Explorer = &Explorer{}
+	_, err = render(p)
+	require.ErrorContains(t, err, "two explorers")
 }

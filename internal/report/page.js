@@ -79,10 +79,44 @@
     }
   }
 
+  const depth = (value, high) => (high > 0 ? Math.max(0, Math.min(1, value / high)) : 0);
+
+  // A square matrix, its columns to the right and its rows down, each cell as deep as its value.
+  function drawMatrix(figure, data, item) {
+    const svg = figure.querySelector("svg");
+    svg.replaceChildren();
+    figure.querySelector(".note").textContent = item.note;
+    const n = item.values.length;
+    if (n === 0) return;
+    const side = Math.min(300, 44 * n), cell = side / n, left = 70, top = 24;
+    svg.setAttribute("viewBox", "0 0 710 " + (top + side + 14));
+    const every = Math.ceil(15 / cell), high = Math.max(...item.values.flat());
+    const center = (i) => (i + 0.5) * cell;
+    for (let i = 0; i < n; i++) {
+      if (i % every === 0) {
+        add(svg, "text", { x: left - 8, y: top + center(i) + 4, "text-anchor": "end" }, i);
+        add(svg, "text", { x: left + center(i), y: top - 8, "text-anchor": "middle" }, i);
+      }
+      for (let j = 0; j < n; j++) {
+        const value = item.values[i][j], x = left + j * cell, y = top + i * cell;
+        const size = Math.max(0.5, cell - 1);
+        add(svg, "rect", { class: "ground", x, y, width: size, height: size });
+        add(svg, "rect", { class: "heat", x, y, width: size, height: size, "fill-opacity": depth(value, high) });
+        const deep = depth(value, high) > 0.55 ? "value deep" : "value";
+        const text = (100 * value).toFixed(1);
+        if (cell > 34) add(svg, "text", { class: deep, x: x + size / 2, y: y + size / 2 + 4, "text-anchor": "middle" }, text);
+        const hint = data.rowName + " " + i + (i === j ? "" : ", " + data.rowName + " " + j) + ": " + (100 * value).toFixed(2) + " %";
+        add(add(svg, "rect", { class: "hint", x, y, width: size, height: size }), "title", {}, hint);
+      }
+    }
+    add(svg, "text", { transform: "translate(22," + (top + side / 2) + ") rotate(-90)", "text-anchor": "middle" }, data.rowName);
+    add(svg, "text", { x: left + side + 24, y: top + 12 }, data.unit + ", from 0 to " + (100 * high).toFixed(1));
+  }
+
   for (const figure of document.querySelectorAll(".explorer")) {
     const data = JSON.parse(figure.querySelector("script").textContent);
     const select = figure.querySelector("select");
-    const show = () => draw(figure, data, data.items[select.value]);
+    const show = () => (data.unit ? drawMatrix : draw)(figure, data, data.items[select.value]);
     select.addEventListener("change", show);
     narrow.addEventListener("change", show);
     show();

@@ -4,7 +4,7 @@
 // security policy forbids every request, so the file opens from a disk or an archive
 // years later and looks the same. Charts are drawn by gonum/plot in placeholder
 // colours that are then rewritten to CSS variables: the reader's light or dark
-// preference decides what is seen. A page without an [Explorer] or a sortable table has no
+// preference decides what is seen. A page without an explorer or a sortable table has no
 // script; one with them has one, which the policy knows by its hash. Each chart is drawn twice, for a
 // wide and for a narrow window, because a scaled-down chart has unreadable labels.
 //
@@ -51,7 +51,8 @@ type Fact struct{ Label, Value string }
 type Section struct {
 	Heading, Text string
 	Chart         *Chart
-	Explorer      *Explorer
+	Explorer      *Explorer // this or Matrices
+	Matrices      *MatrixExplorer
 	Table         *Table
 }
 
@@ -141,6 +142,9 @@ func render(p Page) ([]byte, error) {
 
 func viewSection(id string, s Section) (v sectionView, err error) {
 	v.Heading = s.Heading
+	if s.Explorer != nil && s.Matrices != nil {
+		return v, errors.New("has two explorers: give each a section of its own")
+	}
 	for paragraph := range strings.SplitSeq(s.Text, "\n\n") {
 		if paragraph = strings.TrimSpace(paragraph); paragraph != "" {
 			v.Paragraphs = append(v.Paragraphs, paragraph)
@@ -153,6 +157,11 @@ func viewSection(id string, s Section) (v sectionView, err error) {
 	}
 	if s.Explorer != nil {
 		if v.Explorer, err = s.Explorer.view(id); err != nil {
+			return v, err
+		}
+	}
+	if s.Matrices != nil {
+		if v.Explorer, err = s.Matrices.view(id); err != nil {
 			return v, err
 		}
 	}

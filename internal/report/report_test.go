@@ -157,8 +157,8 @@ func TestErrorsNameTheSeries(t *testing.T) {
 		`chart "tasks": series "after": interval 1 ends at 0, before its start 1`:          bar(Group{Name: "after", Values: []float64{1, 2}, Intervals: [][2]float64{{1, 0}, {}}}),
 		`chart "experts": series "count": has no values`:                                   Bars(BarChart{Title: "experts", YLabel: "count"}),
 		`chart "experts": has 1025 bars, of which at most 1024 can be told apart`:          Bars(BarChart{Title: "experts", Labels: make([]string, 1025), Values: make([]float64, 1025)}),
-		`chart: has no title`:                              Lines(LineChart{}),
-		`chart: is not made by Lines, Bars or GroupedBars`: {},
+		`chart: has no title`: Lines(LineChart{}),
+		`chart: is not made by Lines, Bars, GroupedBars or Heat`: {},
 	} {
 		_, err := render(Page{Title: "page", Sections: []Section{{Heading: "part", Chart: &chart}}})
 		require.EqualError(t, err, `section "part": `+want)

@@ -17,7 +17,8 @@ import (
 )
 
 // role is a colour that the style sheet decides. Its placeholder in the drawing is the
-// opaque colour #0000NN with NN the role; bit 0x40 makes it pale.
+// opaque colour #0000NN with NN the role; bit 0x40 makes it pale. #00DDNN has the depth DD:
+// of 255 parts of the colour so many, the rest is the ground that shines through.
 type role uint8
 
 const (
@@ -37,6 +38,11 @@ var roleNames = [...]string{roleInk: "ink", roleMuted: "muted", roleGrid: "grid"
 
 func (r role) placeholder() color.Color { return color.NRGBA{B: uint8(r), A: 255} }
 
+// deep is the placeholder of the role at a depth between 0 and 1.
+func (r role) deep(depth float64) color.Color {
+	return color.NRGBA{G: uint8(min(254, max(1, 255*depth))), B: uint8(r), A: 255}
+}
+
 func seriesRole(i int) role { return roleSeries + role(i%seriesColours) }
 
 func seriesClass(i int) string { return roleNames[seriesRole(i)] }
@@ -55,7 +61,7 @@ const (
 
 func (c *Chart) view(id string) (*chartView, error) {
 	if c.err == nil && c.draw == nil {
-		return nil, errors.New("chart: is not made by Lines, Bars or GroupedBars")
+		return nil, errors.New("chart: is not made by Lines, Bars, GroupedBars or Heat")
 	}
 	if c.err != nil {
 		return nil, c.err
@@ -65,10 +71,10 @@ func (c *Chart) view(id string) (*chartView, error) {
 		v.Legend = nil // the title and the axis name the only series
 	}
 	var err error
-	if v.Wide, err = c.svg(id, "wide", wideWidth, wideHeight); err != nil {
+	if v.Wide, err = c.svg(id, "wide", wideWidth, c.tall(wideHeight)); err != nil {
 		return nil, err
 	}
-	v.Narrow, err = c.svg(id, "narrow", narrowWidth, narrowHeight)
+	v.Narrow, err = c.svg(id, "narrow", narrowWidth, c.tall(narrowHeight))
 	return v, err
 }
 
@@ -97,7 +103,7 @@ func (c *Chart) svg(id, class string, width, height vg.Length) (template.HTML, e
 // Text is escaped by vgsvg, its quotes too, so that only attributes can match.
 var (
 	styleAttribute = regexp.MustCompile(`style="[^"]*"`)
-	placeholders   = regexp.MustCompile(`(fill|stroke):#0000([0-9A-F]{2})`)
+	placeholders   = regexp.MustCompile(`(fill|stroke):#00([0-9A-F]{2})([0-9A-F]{2})`)
 	fontProperties = regexp.MustCompile(`font-(family|variant|weight|style):[^;"]*;?`)
 )
 
@@ -106,14 +112,17 @@ func restyle(attribute string) string {
 	attribute = fontProperties.ReplaceAllString(attribute, "")
 	return placeholders.ReplaceAllStringFunc(attribute, func(match string) string {
 		part := placeholders.FindStringSubmatch(match)
-		n, err := strconv.ParseUint(part[2], 16, 8)
-		r := role(n)
+		n, err := strconv.ParseUint(part[2]+part[3], 16, 16)
+		r, depth := role(n), n>>8
 		if err != nil || int(r&^pale) >= len(roleNames) {
 			return match
 		}
 		property := fmt.Sprintf("%s:var(--%s)", part[1], roleNames[r&^pale])
-		if r&pale != 0 {
+		switch {
+		case r&pale != 0:
 			property += ";" + part[1] + "-opacity:0.4"
+		case depth > 0:
+			property += fmt.Sprintf(";%s-opacity:%.3g", part[1], float64(depth)/255)
 		}
 		return property
 	})
