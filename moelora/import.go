@@ -63,6 +63,9 @@ func openPeft(dir string, d model.Description) (*peft, error) {
 		return nil, err
 	}
 	list = slices.DeleteFunc(list, func(at place) bool { return !p.adapts(at.module(), at.layer) })
+	if len(list) == 0 {
+		return nil, fault.Input(path, "give an adapter on the projections of this base model", "the adapter adapts no projection of it")
+	}
 	if err := set.Check(p.specs(list)); err != nil {
 		return nil, err
 	}
@@ -215,9 +218,6 @@ func (m *Imported) shape(d model.Description, o ImportOptions) error {
 		if touched[site] {
 			m.Targets = append(m.Targets, site)
 		}
-	}
-	if len(m.Targets) == 0 {
-		return fault.Input("--peft", "give an adapter that was trained on projections of this base model", "the adapters hold no LoRA")
 	}
 	m.Alpha = m.commonAlpha()
 	return m.Check(d)

@@ -129,7 +129,7 @@ def one_lora(run, base, name, source):
     imported, exported, merged = (run.root / f"{base.name}-{name}-{what}" for what in ("ours", "peft", "merged"))
     want, complete = with_peft(run, base, source)
     must(complete, "peft loads its own file")
-    note("the adapter matters (1 / largest change)", 1e-7 / largest(want, run.torch(load(base))))
+    must(largest(want, run.torch(load(base))) > 0.1, "it changes the base's logits by more than 0.1")
     run.call("import", "--model", base, "--peft", source, "--out", imported)
     note("imported, score: peft", largest(run.score(base, imported), want))
     run.call("export", "--model", base, "--adapter", imported, "--format", "peft", "--out", exported)
@@ -212,6 +212,21 @@ def chosen(adapter, expert, out):
     return out
 
 
+def check_the_check(run, base, source):
+    """Peft's word on keys is only worth something if it speaks up."""
+    print("the check of keys itself")
+    values = st.load_file(source / "adapter_model.safetensors")
+    first = sorted(values)[0]
+    for what, changed in (("missing", {k: v for k, v in values.items() if k != first}),
+                          ("left over", values | {first.replace("layers.0", "layers.99"): values[first]})):
+        path = run.root / f"keys-{what.split()[0]}"
+        path.mkdir()
+        (path / "adapter_config.json").write_bytes((source / "adapter_config.json").read_bytes())
+        st.save_file(changed, path / "adapter_model.safetensors", metadata={"format": "pt"})
+        must(not with_peft(run, base, path)[1], f"a key that is {what} is noticed")
+        run.call("import", "--model", base, "--peft", path, "--out", run.root / "nowhere", status=2)
+
+
 def refusals(run, base):
     print(f"{base.name}: what cannot be carried")
     for number, (field, config) in enumerate(REFUSED.items()):
@@ -254,6 +269,7 @@ def main():
             one_lora(run, base, lora, source)
     for names, k, router in MIXTURES:
         mixture(run, root / "llama", names, k, router)
+    check_the_check(run, root / "llama", root / "llama-all")
     refusals(run, root / "llama")
     if (shared / "reference").exists():
         released(run, shared)

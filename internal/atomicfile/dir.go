@@ -32,6 +32,11 @@ func Dir(path string, fill func(dir string) error) (err error) {
 	if err := os.Chmod(temporary, 0o755); err != nil {
 		return err
 	}
+	if info, err := os.Lstat(path); err == nil && info.IsDir() {
+		if err := os.Remove(path); err != nil { // only an empty one can be removed
+			return fmt.Errorf("%s: not written: %w", path, err)
+		}
+	}
 	if err := os.Rename(temporary, path); err != nil {
 		return fmt.Errorf("%s: not written: %w", path, err)
 	}
