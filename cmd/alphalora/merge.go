@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 
 	"github.com/gomlx/gomlx/core/tensors"
 	"github.com/spf13/cobra"
 
 	"alphalora/internal/atomicfile"
 	"alphalora/model"
+	"alphalora/model/weights"
 	"alphalora/moelora"
 )
 
@@ -100,7 +102,8 @@ func (a *app) merge(ctx context.Context, s *subject, out, dtype string) (*merged
 }
 
 func (a *app) writeMerged(ctx context.Context, base string, adapter *moelora.Adapter, dir string, r *merged) error {
-	p := a.progress(len(adapter.Specs()), "merging")
+	wanted := slices.DeleteFunc(adapter.Specs(), func(s weights.Spec) bool { return s.Optional })
+	p := a.progress(len(wanted), "merging")
 	err := adapter.Merge(ctx, base, dir, r.DType, func(string) { r.Tensors++; p.Add(1, "") })
 	if err != nil {
 		return err

@@ -258,6 +258,7 @@ func (s *Set) Fingerprint() string {
 		t := s.tensors[name]
 		_, _ = fmt.Fprintf(h, "%q %s %v\n", name, t.DType, t.Shape)
 		_, _ = h.Write(t.Data)
+		t.Release()
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }
