@@ -218,7 +218,7 @@ def check_the_check(run, base, source):
     values = st.load_file(source / "adapter_model.safetensors")
     first = sorted(values)[0]
     for what, changed in (("missing", {k: v for k, v in values.items() if k != first}),
-                          ("left over", values | {first.replace("layers.0", "layers.99"): values[first]})):
+                          ("left over", values | {first.replace("layers.0", "layers.99"): values[first].clone()})):
         path = run.root / f"keys-{what.split()[0]}"
         path.mkdir()
         (path / "adapter_config.json").write_bytes((source / "adapter_config.json").read_bytes())
