@@ -128,6 +128,13 @@ func (d Description) Specs() []weights.Spec {
 	return specs
 }
 
+// Place tells which tensor of a checkpoint holds a site's weight, and from which of its
+// rows on.
+func (d Description) Place(layer int, site Site) (name string, row int) {
+	p := d.projection(layer, site)
+	return p.File, p.Row
+}
+
 // Projection finds a site's weight [out, in] in a checkpoint: a view, where it stands in
 // rows of a larger tensor.
 func (d Description) Projection(set *weights.Set, layer int, site Site) (weights.Tensor, bool) {

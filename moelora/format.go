@@ -3,14 +3,11 @@ package moelora
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
-	"sort"
 	"strconv"
 
-	"alphalora/internal/atomicfile"
 	"alphalora/internal/fault"
 	"alphalora/model"
 	"alphalora/model/weights"
@@ -88,8 +85,11 @@ func (s Shape) routerOf(layer int, site model.Site) string {
 }
 
 func lengthName(layer int, site model.Site) string {
-	return fmt.Sprintf("%s%d.%s.lora_magnitude_vector", prefix, layer, site.Module())
+	return fmt.Sprintf("%s%d.%s.%s", prefix, layer, site.Module(), magnitudeKey)
 }
+
+// magnitudeKey is PEFT's name of a DoRA's lengths.
+const magnitudeKey = "lora_magnitude_vector"
 
 // part is one tensor of the file and where its values lie in its fused variable: in so
 // many rows, or turned, each row a column of the file's tensor.
@@ -183,21 +183,6 @@ func (a *Adapter) Save(dir string, base *model.Model, dropout float64) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fault.Input(dir, "choose a directory that can be written", "%v", fault.Reason(err))
-	}
-	names := make([]string, 0, len(values))
-	for name := range values {
-		names = append(names, name)
-	}
-	sort.Strings(names)
-	list := make([]weights.Tensor, len(names))
-	for i, name := range names {
-		list[i] = values[name]
-	}
-	if err := weights.Write(filepath.Join(dir, WeightsFile), list, map[string]string{"format": "pt"}); err != nil {
-		return err
-	}
 	fingerprint, err := base.Fingerprint()
 	if err != nil {
 		return err
@@ -208,11 +193,7 @@ func (a *Adapter) Save(dir string, base *model.Model, dropout float64) error {
 	for _, site := range a.Targets {
 		m.TargetModules = append(m.TargetModules, site.String())
 	}
-	data, err := json.MarshalIndent(m, "", "  ")
-	if err != nil {
-		return err
-	}
-	return atomicfile.WriteBytes(filepath.Join(dir, ConfigFile), append(data, '\n'))
+	return writeFiles(dir, values, m)
 }
 
 // checkBase refuses another base model than the one that the adapter was trained on.
@@ -240,6 +221,9 @@ func Load(dir string, base *model.Model, topK int) (*Adapter, error) {
 		return nil, err
 	}
 	defer func() { _ = set.Close() }()
+	if err := checkNotPeft(dir, set.Names()); err != nil {
+		return nil, err
+	}
 	if err := manifest.checkBase(dir, base); err != nil {
 		return nil, err
 	}
@@ -248,20 +232,32 @@ func Load(dir string, base *model.Model, topK int) (*Adapter, error) {
 		return nil, err
 	}
 	a := &Adapter{Shape: shape, Description: base.Description, Params: &model.Params{}, Idle: map[string][]float32{}}
+	if err := a.checkNeighbours(dir, set.Names()); err != nil {
+		return nil, err
+	}
 	if err := set.Check(a.specs()); err != nil {
 		return nil, err
 	}
 	return a, a.fill(set)
 }
 
+// readManifest reads the adapter_config.json at path.
 func readManifest(path string) (Manifest, error) {
-	var m Manifest
-	data, err := os.ReadFile(path)
+	data, err := readConfig(path)
 	if err != nil {
-		return m, fault.Input(path, "give an adapter directory", "cannot be read: %v", fault.Reason(err))
+		return Manifest{}, err
 	}
+	return parseManifest(path, data)
+}
+
+func parseManifest(path string, data []byte) (Manifest, error) {
+	var m Manifest
 	if err := json.Unmarshal(data, &m); err != nil {
 		return m, fault.Input(path, "give an adapter written by this program or by the released code", "%v", err)
+	}
+	if m.PeftType != PeftType && m.PeftType != releasedType {
+		return m, fault.Input(path, "give an adapter written by this program or by the released code",
+			"peft_type is %.40q, not %s or %s", m.PeftType, PeftType, releasedType)
 	}
 	if m.FormatVersion > formatVersion {
 		return m, fault.Input(path, "use a newer alphalora", "format_version %d is newer than %d", m.FormatVersion, formatVersion)
@@ -288,7 +284,7 @@ func (m Manifest) shape(dir string, d model.Description, names []string, topK in
 	}
 	for _, name := range m.TargetModules {
 		if _, err := model.ParseSite(name); err != nil {
-			return s, err
+			return s, fmt.Errorf("%s: %w", filepath.Join(dir, ConfigFile), err)
 		}
 	}
 	if s.Experts == nil {
@@ -307,6 +303,9 @@ func (m Manifest) shape(dir string, d model.Description, names []string, topK in
 	}
 	if s.TopK == nil {
 		s.TopK = s.Kind.TopK(s.Experts)
+	}
+	if topK < 0 {
+		return s, fault.Input(fmt.Sprintf("top-k %d", topK), "give 1 or more, or 0 for what the adapter states", "is negative")
 	}
 	if topK > 0 {
 		s.TopK = make([]int, len(s.Experts))

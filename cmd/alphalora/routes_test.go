@@ -102,8 +102,8 @@ func seedlingAdapter(t *testing.T, base, name string, experts []int) string {
 	require.NoError(t, err)
 	m, err := model.Load(t.Context(), eng, base, "float32")
 	require.NoError(t, err)
-	shape := moelora.Shape{Rank: 2, Alpha: 4, Experts: experts, TopK: moelora.DefaultTopK(experts), Targets: []model.Site{model.Q, model.Up, model.Down}}
-	a, err := moelora.New(m.Description, shape, uint64(len(name)))
+	shape := moelora.Shape{Kind: moelora.MoELoRA, Rank: 2, Alpha: 4, Experts: experts, TopK: moelora.DefaultTopK(experts), Targets: []model.Site{model.Q, model.Up, model.Down}}
+	a, err := moelora.New(m, shape, uint64(len(name)))
 	require.NoError(t, err)
 	dir := filepath.Join(t.TempDir(), name)
 	require.NoError(t, a.Save(dir, m, 0))

@@ -38,3 +38,21 @@ func TestFailureKeepsTheOldFile(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "old", string(content))
 }
+
+func TestDirIsWholeOrAbsent(t *testing.T) {
+	parent := t.TempDir()
+	path := filepath.Join(parent, "deep", "dir")
+	failed := errors.New("no")
+	put := func(dir string) error { return os.WriteFile(filepath.Join(dir, "x"), []byte("x"), 0o600) }
+	require.ErrorIs(t, Dir(path, func(dir string) error { return errors.Join(put(dir), failed) }), failed)
+	entries, err := os.ReadDir(filepath.Dir(path))
+	require.NoError(t, err)
+	require.Empty(t, entries)
+	require.NoError(t, os.Mkdir(path, 0o755))
+	require.NoError(t, Dir(path, put), "an empty directory may be there")
+	require.FileExists(t, filepath.Join(path, "x"))
+	require.Error(t, Dir(path, put), "a full one may not")
+	entries, err = os.ReadDir(filepath.Dir(path))
+	require.NoError(t, err)
+	require.Len(t, entries, 1)
+}

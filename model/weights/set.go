@@ -25,9 +25,10 @@ type Set struct {
 	mapped   [][]byte
 }
 
+// Files of a checkpoint: the one that holds it all, or the one that lists its shards.
 const (
-	single = "model.safetensors"
-	index  = "model.safetensors.index.json"
+	SingleFile = "model.safetensors"
+	IndexFile  = "model.safetensors.index.json"
 )
 
 // maxIndex bounds an index file.
@@ -36,15 +37,15 @@ const maxIndex = 64 << 20
 // Open maps the checkpoint of a directory: model.safetensors, or the shards of
 // model.safetensors.index.json.
 func Open(dir string) (*Set, error) {
-	path := filepath.Join(dir, single)
+	path := filepath.Join(dir, SingleFile)
 	if _, err := os.Stat(path); err == nil {
 		return OpenFile(path)
 	}
-	if _, err := os.Stat(filepath.Join(dir, index)); err == nil {
+	if _, err := os.Stat(filepath.Join(dir, IndexFile)); err == nil {
 		return openShards(dir)
 	}
 	return nil, fault.Input(dir, "give a directory in Hugging Face layout; convert other formats to safetensors first",
-		"holds neither %s nor %s", single, index)
+		"holds neither %s nor %s", SingleFile, IndexFile)
 }
 
 // OpenFile maps one safetensors file.
@@ -108,7 +109,7 @@ func mapFile(path string) ([]byte, error) {
 
 // openShards maps every shard of an index, and holds shards and index against each other.
 func openShards(dir string) (*Set, error) {
-	path := filepath.Join(dir, index)
+	path := filepath.Join(dir, IndexFile)
 	weightMap, err := readIndex(path)
 	if err != nil {
 		return nil, err
@@ -125,14 +126,14 @@ func openShards(dir string) (*Set, error) {
 		}
 		for _, name := range names {
 			if weightMap[name] != file {
-				err := fault.Input(filepath.Join(dir, file), "download the checkpoint again", "holds tensor %s, which %s places in %q", name, index, weightMap[name])
+				err := fault.Input(filepath.Join(dir, file), "download the checkpoint again", "holds tensor %s, which %s places in %q", name, IndexFile, weightMap[name])
 				return nil, errors.Join(err, s.Close())
 			}
 		}
 	}
 	for _, name := range sortedKeys(weightMap) {
 		if _, ok := s.tensors[name]; !ok {
-			err := fault.Input(filepath.Join(dir, weightMap[name]), "download the checkpoint again", "lacks tensor %s, which %s places there", name, index)
+			err := fault.Input(filepath.Join(dir, weightMap[name]), "download the checkpoint again", "lacks tensor %s, which %s places there", name, IndexFile)
 			return nil, errors.Join(err, s.Close())
 		}
 	}
@@ -257,6 +258,7 @@ func (s *Set) Fingerprint() string {
 		t := s.tensors[name]
 		_, _ = fmt.Fprintf(h, "%q %s %v\n", name, t.DType, t.Shape)
 		_, _ = h.Write(t.Data)
+		t.Release()
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }

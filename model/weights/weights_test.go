@@ -256,3 +256,35 @@ func TestReferenceFiles(t *testing.T) {
 	}
 	require.Greater(t, checked, 100)
 }
+
+// TestStreamIsWrite makes the bytes one tensor at a time: the same file, and a tensor of
+// another size is an error.
+func TestStreamIsWrite(t *testing.T) {
+	dir := t.TempDir()
+	var list []Tensor
+	for _, name := range []string{"b", "a", "c"} {
+		v, err := FromFloat32s(name, []int{2, 3}, []float32{1, 2, 3, 4, 5, 6}, BF16)
+		require.NoError(t, err)
+		list = append(list, v)
+	}
+	whole, streamed := filepath.Join(dir, "whole"), filepath.Join(dir, "streamed")
+	require.NoError(t, Write(whole, list, nil))
+	var order []string
+	bare := make([]Tensor, len(list))
+	for i, v := range list {
+		bare[i] = Tensor{Name: v.Name, DType: v.DType, Shape: v.Shape}
+	}
+	require.NoError(t, Stream(streamed, bare, nil, func(v Tensor) ([]byte, error) {
+		order = append(order, v.Name)
+		return list[0].Data, nil
+	}))
+	require.Equal(t, []string{"a", "b", "c"}, order)
+	a, err := os.ReadFile(whole)
+	require.NoError(t, err)
+	b, err := os.ReadFile(streamed)
+	require.NoError(t, err)
+	require.Equal(t, a, b)
+	err = Stream(filepath.Join(dir, "short"), bare, nil, func(Tensor) ([]byte, error) { return []byte{1}, nil })
+	require.ErrorContains(t, err, "tensor a: 1 bytes for shape [2 3] of BF16")
+	require.NoFileExists(t, filepath.Join(dir, "short"))
+}

@@ -15,6 +15,12 @@ import (
 // Write saves tensors as one safetensors file, whole or not at all. The same tensors
 // always give the same bytes: they are laid out by name, the header padded to eight bytes.
 func Write(path string, tensors []Tensor, metadata map[string]string) error {
+	return Stream(path, tensors, metadata, func(t Tensor) ([]byte, error) { return t.Data, nil })
+}
+
+// Stream is [Write] for tensors whose bytes are made when their turn comes, so that one of
+// them at a time is held. Of tensors only names, formats and shapes count.
+func Stream(path string, tensors []Tensor, metadata map[string]string, data func(Tensor) ([]byte, error)) error {
 	list := slices.Clone(tensors)
 	slices.SortFunc(list, func(a, b Tensor) int { return strings.Compare(a.Name, b.Name) })
 	header, err := makeHeader(list, metadata)
@@ -29,12 +35,28 @@ func Write(path string, tensors []Tensor, metadata map[string]string) error {
 			return err
 		}
 		for _, t := range list {
-			if _, err := w.Write(t.Data); err != nil {
+			values, err := data(t)
+			if err != nil {
+				return err
+			}
+			if want, _ := t.Size(); want != len(values) {
+				return fmt.Errorf("tensor %s: %d bytes for shape %v of %s", t.Name, len(values), t.Shape, t.DType)
+			}
+			if _, err := w.Write(values); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+}
+
+// Size is the number of bytes that the tensor's shape and format ask for.
+func (t Tensor) Size() (int, error) {
+	n, err := product(t.Shape)
+	if err != nil {
+		return 0, fmt.Errorf("tensor %s: %w", t.Name, err)
+	}
+	return n * sizes[t.DType], nil
 }
 
 func makeHeader(list []Tensor, metadata map[string]string) ([]byte, error) {
@@ -68,10 +90,14 @@ func makeHeader(list []Tensor, metadata map[string]string) ([]byte, error) {
 		if shape == nil {
 			shape = []int{} // a scalar
 		}
-		if err := field(t.Name, entry{t.DType, shape, [2]uint64{at, at + uint64(len(t.Data))}}); err != nil {
+		size, err := t.Size()
+		if err != nil {
 			return nil, err
 		}
-		at += uint64(len(t.Data))
+		if err := field(t.Name, entry{t.DType, shape, [2]uint64{at, at + uint64(size)}}); err != nil {
+			return nil, err
+		}
+		at += uint64(size)
 	}
 	b.WriteByte('}')
 	for b.Len()%8 != 0 {
