@@ -89,7 +89,10 @@ const maxTurns = 512
 
 // messages reads the turns of a conversation.
 func (r record) messages() ([]tokenizer.Message, error) {
-	var turns []struct{ Role, Content *string }
+	var turns []struct {
+		Role    *string `json:"role"`
+		Content *string `json:"content"`
+	}
 	if err := r.read("messages", &turns); err != nil {
 		return nil, err
 	}
