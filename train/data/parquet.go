@@ -1,7 +1,6 @@
 package data
 
 import (
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -55,25 +54,17 @@ func guarded(read func() error) (err error) {
 	return read()
 }
 
-// openParquet reads the file's description. The library would make room for whatever
-// size the file claims for it.
+// openParquet reads the file's description.
 func openParquet(in *input) (*parquet.File, error) {
 	size := in.info.Size()
-	var end [8]byte
-	if size < 12 {
-		return nil, errDamaged{errors.New("the file is truncated")}
-	}
-	if _, err := in.f.ReadAt(end[:], size-8); err != nil {
-		return nil, unreadable(in.path, err)
-	}
-	if string(end[4:]) != "PAR1" {
-		return nil, errDamaged{errors.New("the file is truncated: its end is not that of a Parquet file")}
-	}
-	if footer := int64(binary.LittleEndian.Uint32(end[:4])); footer > size-12 {
-		return nil, errDamaged{fmt.Errorf("its description claims %d bytes, the file has %d", footer, size)}
+	if err := checkFooter(in.f, size); err != nil {
+		return nil, errDamaged{err}
 	}
 	file, err := parquet.OpenFile(in.f, size, parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
 	if err != nil {
+		return nil, errDamaged{err}
+	}
+	if err := checkColumns(in.f, size, file); err != nil {
 		return nil, errDamaged{err}
 	}
 	return file, nil

@@ -3,6 +3,8 @@ package data
 import (
 	"os"
 	"path/filepath"
+	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/parquet-go/parquet-go"
@@ -101,4 +103,26 @@ func FuzzParquet(f *testing.F) {
 			require.NotEmpty(t, samples)
 		}
 	})
+}
+
+// A small file that claims much is refused before any room is made for it.
+func TestParquetClaims(t *testing.T) {
+	content, err := os.ReadFile("testdata/tokens.parquet")
+	require.NoError(t, err)
+	huge := []byte{0xfe, 0xff, 0xff, 0xff, 0x0f} // 2³¹-1 as a signed number
+	path, claimed := filepath.Join(t.TempDir(), "x.parquet"), 0
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for i := 4; i < len(content)-len(huge)-8; i++ {
+		damaged := append([]byte{}, content...)
+		copy(damaged[i:], huge)
+		require.NoError(t, os.WriteFile(path, damaged, 0o644))
+		_, _, err := read(t, []string{path}, options)
+		if err != nil && strings.Contains(err.Error(), "claims") {
+			claimed++
+		}
+	}
+	runtime.ReadMemStats(&after)
+	require.Positive(t, claimed)
+	require.Less(t, after.Sys-before.Sys, uint64(1<<30), "of memory at any time")
 }
