@@ -64,7 +64,7 @@ prompt's tokens, so each prompt is encoded twice.`,
 	f.StringVar(&d.model, "model", "", "tokenizer of this model `DIR` (default: the shipped one)")
 	f.IntVar(&d.records, "records", 20_000, "how many records")
 	f.IntVar(&d.cores, "cores", 1, "processors to use")
-	f.BoolVar(&d.packing, "packing", false, "pack several samples into a row")
+	f.BoolVar(&d.packing, "packing", false, "pack several samples into a row, ungrouped")
 	f.BoolVar(&d.shuffle, "shuffle", true, "a new order each epoch")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		r, err := a.benchData(cmd.Context(), d)
@@ -124,7 +124,7 @@ func (r *dataSpeed) measure(ctx context.Context, d *dealing, t *tokenizer.Tokeni
 	}
 	defer func() { _ = set.Close() }()
 	r.Reading, r.Tokens, r.FileBytes = time.Since(start).Seconds(), set.AllTokens, set.Files[0].Bytes
-	plan := data.Plan{Batch: 128, Micro: 8, Shuffle: d.shuffle, GroupByLength: true, Seed: 1}
+	plan := data.Plan{Batch: 128, Micro: 8, Shuffle: d.shuffle, GroupByLength: !d.packing, Seed: 1}
 	if d.packing {
 		plan.Pack = 256
 	}
