@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"sync"
 
 	"alphalora/internal/fault"
 )
@@ -79,7 +80,12 @@ type reading struct {
 	*Set
 	o           *Options
 	done, total int64 // bytes of files
+	large       sync.Mutex
 }
+
+// largeRecord is a text so long that only one at a time is encoded: the tokenizer takes
+// about a hundred times its size.
+const largeRecord = 1 << 20
 
 // chunk is some records on their way to a worker.
 type chunk struct {
@@ -203,11 +209,19 @@ func (r *reading) encode(c *chunk) encodedChunk {
 	for i, at := range c.places {
 		e := encoded{place: at, bad: c.bad[i]}
 		if e.bad == nil {
-			e.Sample, e.bad = r.o.sample(bytes.TrimSpace(c.text[from:c.ends[i]]))
+			e.Sample, e.bad = r.sample(bytes.TrimSpace(c.text[from:c.ends[i]]))
 		}
 		from, done.records[i] = c.ends[i], e
 	}
 	return done
+}
+
+func (r *reading) sample(text []byte) (Sample, error) {
+	if len(text) > largeRecord {
+		r.large.Lock()
+		defer r.large.Unlock()
+	}
+	return r.o.sample(text)
 }
 
 // take stores a chunk's samples.
