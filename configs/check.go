@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"alphalora/alphalora"
 	"alphalora/moelora"
@@ -78,11 +79,21 @@ func (a Allocation) check(rule ruler) {
 	rule((a.Strategy == "manual") == (len(a.PerLayer) > 0), "allocation.per_layer and strategy manual go together")
 }
 
+// maxWeight is how often a file can come in an epoch.
+const maxWeight = 1000
+
 func (d Data) check(rule ruler) {
 	rule(len(d.Train) > 0, "data.train is empty: at least one file is needed")
-	rule(len(d.Validation) == 0, "data.validation is set: not supported yet")
-	rule(!d.Packing, "data.packing is true: not supported yet")
-	rule(d.Template == "alpaca", "data.template is %q: alpaca is needed", d.Template)
+	rule(len(d.Weights) == 0 || len(d.Weights) == len(d.Train), "data.weights has %d numbers for the %d files of train: one each is needed", len(d.Weights), len(d.Train))
+	for _, w := range d.Weights {
+		rule(w > 0 && w <= maxWeight, "data.weights has %v: above 0 and at most %d is needed", w, maxWeight)
+	}
+	for _, path := range d.Validation {
+		rule(!slices.Contains(d.Train, path), "data.validation has %s, which is in data.train: what is learnt tells nothing", path)
+	}
+	rule(d.Template == "alpaca" || d.Template == "chat" || strings.HasSuffix(d.Template, ".jinja"),
+		"data.template is %q: alpaca, chat or the name of a .jinja file is needed", d.Template)
+	rule(d.OnError == "stop" || d.OnError == "skip", "data.on_error is %q: stop or skip is needed", d.OnError)
 	rule(d.Cutoff >= 2 && d.Cutoff <= 1<<20, "data.cutoff is %d: 2 to %d is needed", d.Cutoff, 1<<20)
 }
 

@@ -61,16 +61,19 @@ type Allocation struct {
 	Spectrum  string  `yaml:"spectrum"`  // a file of analyze --json; default: the model is analysed
 }
 
-// Data says what is learnt from.
+// Data says what is learnt from; docs/data.md tells more of each key.
 type Data struct {
-	Train         []string `yaml:"train"`           // JSON or JSONL files; required
-	Validation    []string `yaml:"validation"`      // must be empty for now
-	Template      string   `yaml:"template"`        // alpaca
-	Cutoff        int      `yaml:"cutoff"`          // most tokens of a sample, 2 or more; default 256
-	TrainOnInputs bool     `yaml:"train_on_inputs"` // learn the prompt too; default true
-	GroupByLength bool     `yaml:"group_by_length"` // like lengths together; default true
-	Shuffle       bool     `yaml:"shuffle"`         // a new order each epoch; default true
-	Packing       bool     `yaml:"packing"`         // must be false for now
+	Train         []string  `yaml:"train"`           // JSON, JSONL or Parquet files; required
+	Weights       []float64 `yaml:"weights"`         // how often the records of each come in an epoch, above 0; default once
+	Validation    []string  `yaml:"validation"`      // files that are never learnt from; default none
+	Template      string    `yaml:"template"`        // of instructions: alpaca, chat (the model's) or a file NAME.jinja; default alpaca
+	Cutoff        int       `yaml:"cutoff"`          // most tokens of a sample, 2 or more; default 256
+	TrainOnInputs bool      `yaml:"train_on_inputs"` // learn the prompt too; default true
+	GroupByLength bool      `yaml:"group_by_length"` // like lengths together; default true
+	Shuffle       bool      `yaml:"shuffle"`         // a new order each epoch; default true
+	Packing       bool      `yaml:"packing"`         // several samples in a row, none of which sees another; default false
+	OnError       string    `yaml:"on_error"`        // what a bad record does: stop or skip; default stop
+	Cache         string    `yaml:"cache"`           // directory of the temporary file of tokens; default the system's
 }
 
 // Training says how.
@@ -100,7 +103,7 @@ func Defaults() Run {
 		Adapter: Adapter{Kind: MoELoRA, R: 8, Alpha: 16, Dropout: 0.05, Mask: MaskShared,
 			Targets: []string{"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}},
 		Allocation: Allocation{Strategy: "alphalora", Experts: 160, Beta: 2.5, Estimator: "hill", Metric: "alpha", Rounding: "largest-remainder"},
-		Data:       Data{Template: "alpaca", Cutoff: 256, TrainOnInputs: true, GroupByLength: true, Shuffle: true},
+		Data:       Data{Template: "alpaca", Cutoff: 256, TrainOnInputs: true, GroupByLength: true, Shuffle: true, OnError: "stop"},
 		Training: Training{Epochs: 20, Batch: 128, MicroBatch: 8, LearningRate: 3e-4, Schedule: "linear", WarmupSteps: 100,
 			MaxGradNorm: 1, Betas: [2]float64{0.9, 0.999}, Epsilon: 1e-8, Seed: 42, DType: "bfloat16",
 			GradientCheckpointing: true, CheckpointEvery: 200, KeepCheckpoints: 3},

@@ -61,39 +61,43 @@ func TestSet(t *testing.T) {
 
 func TestWrongConfigurations(t *testing.T) {
 	for text, why := range map[string]string{
-		least + "trainig: {}":                                      "trainig: no such key, did you mean training?",
-		least + "training: {learning_rat: 1}":                      "training.learning_rat: no such key, did you mean learning_rate?",
-		least + "training: 5":                                      "training is 5: keys of its own are needed",
-		least + "training: {batch: many}":                          "training.batch is many: a whole number is needed",
-		least + "training: {batch: 1.5}":                           "training.batch is 1.5: a whole number is needed",
-		least + "training: {learning_rate: fast}":                  "training.learning_rate is fast: a number is needed",
-		least + "training: {learning_rate: .nan}":                  "training.learning_rate is NaN: a number above 0 is needed",
-		least + "training: {gradient_checkpointing: 1}":            "training.gradient_checkpointing is 1: true or false is needed",
-		least + "training: {betas: [0.9]}":                         "training.betas is [0.9]: a list of 2 numbers is needed",
-		least + "training: {batch: 6, micro_batch: 4}":             "training.micro_batch is 4: a divisor of batch 6 is needed",
-		least + "training: {micro_batch: 0}":                       "training.micro_batch is 0",
-		least + "training: {epochs: 0}":                            "both 0: nothing to do",
-		least + "training: {steps: 5, warmup_steps: 6}":            "training.warmup_steps is 6: at most steps, 5, is needed",
-		least + "training: {dtype: float8}":                        `training.dtype is "float8"`,
-		least + "training:":                                        "training is empty: keys of its own are needed",
-		"output: o\ndata: {train: [a]}":                            "model is missing",
-		"model: m\noutput: o":                                      "data.train is empty",
-		least + "init: random":                                     "only adapter.kind full",
-		least + "adapter: {dropout: 1}":                            "adapter.dropout is 1: at least 0 and below 1 is needed",
-		least + "adapter: {targets: [x_proj]}":                     `adapter.targets has "x_proj"`,
-		least + "adapter: {targets: [q_proj, q_proj]}":             "adapter.targets has q_proj twice",
-		least + "adapter: {kind: dora}":                            `adapter.kind is "dora"`,
-		least + "adapter: {from: a}\nallocation: {experts: 8}":     "allocation stands beside adapter.from",
-		least + "adapter: {kind: full}\nallocation: {experts: 8}":  "allocation is set, but adapter.kind full has none",
-		least + "allocation: {strategy: best}":                     "allocation.strategy",
-		least + "allocation: {beta: -1}":                           "allocation.beta is -1",
-		least + "allocation: {per_layer: [1]}":                     "go together",
-		"model: m\noutput: o\ndata: {train: [a], packing: true}":   "data.packing is true: not supported yet",
-		"model: m\noutput: o\ndata: {train: [a], validation: [b]}": "data.validation is set: not supported yet",
-		"model: m\nmodel: n":                                       "x.yaml",
-		"[1, 2]":                                                   "x.yaml",
-		"{":                                                        "x.yaml",
-		"a: &a [*a]":                                               "x.yaml",
+		least + "trainig: {}":                                        "trainig: no such key, did you mean training?",
+		least + "training: {learning_rat: 1}":                        "training.learning_rat: no such key, did you mean learning_rate?",
+		least + "training: 5":                                        "training is 5: keys of its own are needed",
+		least + "training: {batch: many}":                            "training.batch is many: a whole number is needed",
+		least + "training: {batch: 1.5}":                             "training.batch is 1.5: a whole number is needed",
+		least + "training: {learning_rate: fast}":                    "training.learning_rate is fast: a number is needed",
+		least + "training: {learning_rate: .nan}":                    "training.learning_rate is NaN: a number above 0 is needed",
+		least + "training: {gradient_checkpointing: 1}":              "training.gradient_checkpointing is 1: true or false is needed",
+		least + "training: {betas: [0.9]}":                           "training.betas is [0.9]: a list of 2 numbers is needed",
+		least + "training: {batch: 6, micro_batch: 4}":               "training.micro_batch is 4: a divisor of batch 6 is needed",
+		least + "training: {micro_batch: 0}":                         "training.micro_batch is 0",
+		least + "training: {epochs: 0}":                              "both 0: nothing to do",
+		least + "training: {steps: 5, warmup_steps: 6}":              "training.warmup_steps is 6: at most steps, 5, is needed",
+		least + "training: {dtype: float8}":                          `training.dtype is "float8"`,
+		least + "training:":                                          "training is empty: keys of its own are needed",
+		"output: o\ndata: {train: [a]}":                              "model is missing",
+		"model: m\noutput: o":                                        "data.train is empty",
+		least + "init: random":                                       "only adapter.kind full",
+		least + "adapter: {dropout: 1}":                              "adapter.dropout is 1: at least 0 and below 1 is needed",
+		least + "adapter: {targets: [x_proj]}":                       `adapter.targets has "x_proj"`,
+		least + "adapter: {targets: [q_proj, q_proj]}":               "adapter.targets has q_proj twice",
+		least + "adapter: {kind: dora}":                              `adapter.kind is "dora"`,
+		least + "adapter: {from: a}\nallocation: {experts: 8}":       "allocation stands beside adapter.from",
+		least + "adapter: {kind: full}\nallocation: {experts: 8}":    "allocation is set, but adapter.kind full has none",
+		least + "allocation: {strategy: best}":                       "allocation.strategy",
+		least + "allocation: {beta: -1}":                             "allocation.beta is -1",
+		least + "allocation: {per_layer: [1]}":                       "go together",
+		"model: m\noutput: o\ndata: {train: [a, b], weights: [1]}":   "data.weights has 1 numbers for the 2 files of train",
+		"model: m\noutput: o\ndata: {train: [a], weights: [0]}":      "data.weights has 0: above 0 and at most 1000 is needed",
+		"model: m\noutput: o\ndata: {train: [a], weights: [.nan]}":   "data.weights has NaN: above 0",
+		"model: m\noutput: o\ndata: {train: [a], validation: [a]}":   "data.validation has a, which is in data.train",
+		"model: m\noutput: o\ndata: {train: [a], template: alpacca}": `data.template is "alpacca": alpaca, chat or the name of a .jinja file is needed`,
+		"model: m\noutput: o\ndata: {train: [a], on_error: ignore}":  `data.on_error is "ignore": stop or skip is needed`,
+		"model: m\nmodel: n":                                         "x.yaml",
+		"[1, 2]":                                                     "x.yaml",
+		"{":                                                          "x.yaml",
+		"a: &a [*a]":                                                 "x.yaml",
 	} {
 		_, err := Parse("x.yaml", []byte(text), nil)
 		require.ErrorContains(t, err, why, text)
@@ -127,11 +131,11 @@ func TestRead(t *testing.T) {
 }
 
 func TestEverythingWrongComesAtOnce(t *testing.T) {
-	_, err := Parse("x.yaml", []byte("modle: m\noutput: 5\ntraining: {batch: many, epochs: -1}\nlearning_rate: 1"), []string{"adapter.r=0", "data.packing=true", "junk"})
+	_, err := Parse("x.yaml", []byte("modle: m\noutput: 5\ntraining: {batch: many, epochs: -1}\nlearning_rate: 1"), []string{"adapter.r=0", "data.packing=maybe", "junk"})
 	require.EqualError(t, err, "x.yaml: --set junk: write key=value; "+
-		"learning_rate: no such key, there are model, output, init, adapter, allocation, data, training; "+
+		"data.packing is maybe: true or false is needed; learning_rate: no such key, there are model, output, init, adapter, allocation, data, training; "+
 		"modle: no such key, did you mean model?; output is 5: text is needed; training.batch is many: a whole number is needed; "+
-		"adapter.r is 0: 1 or more is needed; data.train is empty: at least one file is needed; data.packing is true: not supported yet; "+
+		"adapter.r is 0: 1 or more is needed; data.train is empty: at least one file is needed; "+
 		"training.epochs is -1: 0 or more is needed; training.steps and training.epochs are both 0: nothing to do (mend these keys)")
 }
 
@@ -202,7 +206,7 @@ func TestDocumentedConfiguration(t *testing.T) {
 	require.NoError(t, err)
 	want := Defaults()
 	want.Model, want.Output, want.Data.Train = run.Model, run.Output, []string{"train.json"}
-	want.Allocation.PerLayer, want.Data.Validation = []int{}, []string{}
+	want.Allocation.PerLayer, want.Data.Validation = []int{}, []string{} // the document's empty lists
 	require.Equal(t, want, run)
 }
 

@@ -58,6 +58,7 @@ type Decoder struct {
 	Checkpoint bool             // recompute each layer in the backward pass, to save memory
 	Full       bool             // the base itself trains, its embedding too
 	Lengths    *Node            // the tokens of each row that is padded on the right [B]; nil: none is
+	Segments   *Node            // which text of its row a token belongs to [B, T], none of which sees another; nil: a row is one text
 }
 
 // remember takes a layer's fresh keys and values [B, K, T, D] and returns all that its

@@ -11,7 +11,7 @@ import (
 // tokens is what a pass knows of its tokens beside their ids: where they stand.
 type tokens struct {
 	positions *Node // [B, T], from each row's first real token
-	lengths   *Node // [B], the real tokens of each row, those in the cache included
+	lengths   *Node // [B], the real tokens of each row, those in the cache included; [B, T] in packed rows
 	distances *Node // [B, T, S], from a query back to a key
 	visible   *Node // [B, T, S], what a query sees in a layer without a window
 	narrowed  map[int]*Node
@@ -28,7 +28,20 @@ func (d *Decoder) whole(g *Graph, b, t int, pads *Node) *tokens {
 			p.lengths = Sub(p.lengths, pads)
 		}
 	}
+	if d.Segments != nil {
+		p.part(d.Segments)
+	}
 	return p
+}
+
+// part keeps the texts of packed rows apart: each token sees and counts only those of its
+// own segment, as if its text stood alone.
+func (p *tokens) part(segments *Node) {
+	own := nn.Own(segments)
+	count := func(mask *Node) *Node { return ReduceSum(ConvertDType(mask, dtypes.Int32), -1) }
+	p.visible = And(p.visible, own)
+	p.positions = AddScalar(count(p.visible), int32(-1))
+	p.lengths = count(own)
 }
 
 // next places one token of each row, in a slot (a scalar) of a cache with so many.
@@ -60,9 +73,10 @@ func (p *tokens) rotation(r Rope) rotation {
 	inverse := Reshape(Const(g, r.Inverse), 1, 1, 1, pairs)
 	if r.Border > 0 {
 		b := p.lengths.Shape().Dim(0)
+		each := p.lengths.Shape().Size() / b // lengths of a row: one, or each token's
 		long := GreaterThan(p.lengths, Scalar(g, p.lengths.DType(), r.Border))
-		inverse = Where(BroadcastToDims(Reshape(long, b, 1, 1, 1), b, 1, 1, pairs),
-			BroadcastToDims(Reshape(Const(g, r.Long), 1, 1, 1, pairs), b, 1, 1, pairs), BroadcastToDims(inverse, b, 1, 1, pairs))
+		inverse = Where(BroadcastToDims(Reshape(long, b, each, 1, 1), b, each, 1, pairs),
+			BroadcastToDims(Reshape(Const(g, r.Long), 1, 1, 1, pairs), b, each, 1, pairs), BroadcastToDims(inverse, b, each, 1, pairs))
 	}
 	cos, sin := nn.RotaryAngles(p.positions, inverse)
 	if r.Scale != 1 {

@@ -180,7 +180,7 @@ func TestResumeIsExact(t *testing.T) {
 	}
 	run := func(dir string, total int, resume bool) (*moelora.Adapter, []Metrics) {
 		m, a := tiny(t)
-		b, err := data.NewBatcher(samples, data.Plan{Batch: 4, Micro: 2, Shuffle: true, Seed: 8})
+		b, err := data.NewBatcher(data.List(samples), data.Plan{Batch: 4, Micro: 2, Shuffle: true, Seed: 8})
 		require.NoError(t, err)
 		q := quick()
 		err = Run(t.Context(), m, a, b, Options{Output: dir, Schedule: Schedule{Kind: "constant", Peak: 1e-3, Total: total},

@@ -101,6 +101,9 @@ func (s *stepper) accumulateGraph(inputs []*Node) []*Node {
 	sums, ids, labels, lengths := rest[0], rest[1], rest[2], rest[3]
 	key, perTarget, share := rest[4], rest[5], rest[6]
 	d.Lengths = lengths
+	if len(rest) > 7 { // packed rows
+		d.Segments = rest[7]
+	}
 
 	var bound *moelora.Bound
 	if s.adapter == nil {
@@ -218,6 +221,9 @@ func (s *stepper) gradients(number int, batches []data.Batch) (*model.Params, []
 			tensors.FromFlatDataAndDimensions(b.Labels, b.Rows, b.Length),
 			tensors.FromFlatDataAndDimensions(b.Lengths, b.Rows),
 			s.key(number, i), 1/float32(max(targets, 1)), float32(b.Tokens())/float32(max(tokens, 1)))
+		if b.Segments != nil {
+			args = append(args, tensors.FromFlatDataAndDimensions(b.Segments, b.Rows, b.Length))
+		}
 		outs, err := engine.Try1(func() []*tensors.Tensor { return s.accumulate.MustCall(args...) })
 		if err != nil {
 			return nil, nil, err

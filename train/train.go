@@ -75,7 +75,8 @@ func Run(ctx context.Context, m *model.Model, a *moelora.Adapter, steps *data.Ba
 			return err
 		}
 	}
-	steps.Seek(first)
+	feed := steps.Start(first)
+	defer feed.Stop()
 	log, err := openMetrics(filepath.Join(o.Output, MetricsFile), first)
 	if err != nil {
 		return err
@@ -93,7 +94,11 @@ func Run(ctx context.Context, m *model.Model, a *moelora.Adapter, steps *data.Ba
 			}
 			return stopped
 		}
-		row, err := st.run(step, steps.Next(), o.Schedule.Rate(step))
+		batches, err := feed.Next(ctx)
+		if err != nil {
+			return err
+		}
+		row, err := st.run(step, batches, o.Schedule.Rate(step))
 		if err != nil {
 			return err
 		}

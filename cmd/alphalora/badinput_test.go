@@ -116,7 +116,7 @@ func TestWrongRunsAreRefusedAndWriteNothing(t *testing.T) {
 	for name, c := range map[string]struct{ records, more, why string }{
 		"misspelt key":   {"[" + record + "]", "trainig: {}", "did you mean training?"},
 		"empty file":     {"", "", "holds no record"},
-		"no output":      {"[" + record + ",\n{\"instruction\":\"x\"}]", "", "train.json:2: has no output"},
+		"no output":      {"[" + record + ",\n{\"instruction\":\"x\"}]", "", "train.json:2 (record 2): has no output"},
 		"all too long":   {`[{"instruction":"` + strings.Repeat("word ", 400) + `","output":"x"}]`, "", "cut-off of 96 tokens"},
 		"few experts":    {"[" + record + "]", "", "experts"},
 		"absent adapter": {"[" + record + "]", "", "cannot be read"},
@@ -165,7 +165,24 @@ func TestDryRunShowsTheSampleAndWritesNothing(t *testing.T) {
 	config, output := runFile(t, base(t), "["+record+"]", "")
 	stdout, stderr, status := call(t, "train", "--config", config, "--dry-run", "--set", "data.train_on_inputs=false")
 	require.Zero(t, status, stderr)
-	require.Contains(t, stdout, "--- learnt\nno")
+	require.Regexp(t, `--- not learnt: tokens 1 to \d+\n(.|\n)*### Response:\n\n--- learnt: tokens \d+ to \d+\nno`, stdout)
 	require.Contains(t, stdout, "trainable")
+	require.NoDirExists(t, output)
+}
+
+// TestSkippedRecordsAreShown trains on what is left; validation files are checked too.
+func TestSkippedRecordsAreShown(t *testing.T) {
+	config, output := runFile(t, base(t), record+"\n{\"instruction\":\"x\"}\n"+record, "")
+	args := []string{"train", "--config", config, "--dry-run"}
+	refused(t, "train.json:2: has no output", args...)
+	held := filepath.Join(filepath.Dir(config), "held.jsonl")
+	require.NoError(t, os.WriteFile(held, []byte(record), 0o644))
+	args = append(args, "--set", "data.on_error=skip", "--set", "data.validation=["+held+"]", "--set", "data.weights=[1.5]")
+	stdout, stderr, status := call(t, args...)
+	require.Zero(t, status, stderr)
+	require.Contains(t, stdout, "2 samples, 0 cut")
+	require.Contains(t, stdout, "2 samples, 3 an epoch")
+	require.Contains(t, stdout, "1 bad records skipped\n  "+filepath.Join(filepath.Dir(config), "train.json")+":2: has no output")
+	require.Contains(t, stdout, "1 samples of validation")
 	require.NoDirExists(t, output)
 }

@@ -169,7 +169,7 @@ func (t *training) time(ctx context.Context, m *model.Model, adapter *moelora.Ad
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	rng := rand.New(rand.NewPCG(3, 4))
-	samples := make([]data.Sample, t.rows)
+	samples := make(data.List, t.rows)
 	for i := range samples {
 		for range t.length {
 			samples[i].IDs = append(samples[i].IDs, rng.Int32N(int32(m.Vocabulary)))

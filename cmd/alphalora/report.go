@@ -23,13 +23,7 @@ func (r *prepared) describe(w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	sample, err := r.describeSample()
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(w, "%d samples, %d cut at %d tokens, %d of them dropped; %d steps of %d\n%s\n",
-		r.reading.Samples, r.reading.Cut, r.Data.Cutoff, r.reading.Dropped, r.steps, r.Training.Batch, sample)
-	return err
+	return r.describeData(w)
 }
 
 // report writes the run's page.

@@ -139,7 +139,7 @@ func (a *app) routes(ctx context.Context, r *routing) (*routed, error) {
 		return nil, err
 	}
 	result := &routed{Model: r.model, Adapter: r.adapter, Data: r.data, Cutoff: r.cutoff, DeadBelow: r.deadBelow, layers: d.Layers}
-	samples, err := r.samples(d, result)
+	samples, err := r.samples(ctx, d, result)
 	if err != nil {
 		return nil, err
 	}
@@ -150,7 +150,7 @@ func (a *app) routes(ctx context.Context, r *routing) (*routed, error) {
 }
 
 // census counts the samples under every adapter.
-func (a *app) census(ctx context.Context, r *routing, samples []data.Sample, result *routed) error {
+func (a *app) census(ctx context.Context, r *routing, samples data.List, result *routed) error {
 	eng, err := a.engine(ctx)
 	if err != nil {
 		return err
@@ -186,7 +186,7 @@ func (a *app) census(ctx context.Context, r *routing, samples []data.Sample, res
 func (r *routing) dirs() []string { return append(slices.Clone(r.checkpoints), r.adapter) }
 
 // samples reads the records as token ids, cut and limited.
-func (r *routing) samples(d model.Description, result *routed) ([]data.Sample, error) {
+func (r *routing) samples(ctx context.Context, d model.Description, result *routed) (data.List, error) {
 	o := data.Options{Vocabulary: d.Vocabulary, TrainOnInputs: true}
 	t, err := openTokenizer(r.model, d.Vocabulary)
 	if err == nil {
@@ -195,15 +195,21 @@ func (r *routing) samples(d model.Description, result *routed) ([]data.Sample, e
 	} else if _, missing := os.Stat(filepath.Join(r.model, "tokenizer.json")); missing == nil {
 		return nil, err // it is there and bad; where it is absent, tokenised data can do without
 	}
-	samples, _, err := data.Read(r.data, o)
+	set, err := data.Read(ctx, data.Sources(r.data, nil), o)
 	if err != nil {
 		return nil, err
 	}
-	if r.limit > 0 && r.limit < len(samples) {
-		samples = samples[:r.limit]
+	defer func() { _ = set.Close() }() // it was only read
+	count := set.Len()
+	if r.limit > 0 {
+		count = min(count, r.limit)
 	}
+	samples := make(data.List, count)
 	for i := range samples {
 		s := &samples[i]
+		if *s, err = set.Sample(i); err != nil {
+			return nil, err
+		}
 		if s.Labels = nil; r.cutoff > 0 && len(s.IDs) > r.cutoff {
 			s.IDs = s.IDs[:r.cutoff]
 			result.Cut++
@@ -253,15 +259,19 @@ func (r *routing) adapters(m *model.Model) (list []*moelora.Adapter, steps []int
 }
 
 // count runs the samples in batches of like length.
-func (a *app) count(ctx context.Context, census *moelora.Census, samples []data.Sample, batch int) error {
+func (a *app) count(ctx context.Context, census *moelora.Census, samples data.List, batch int) error {
 	batch = min(batch, len(samples))
 	batcher, err := data.NewBatcher(samples, data.Plan{Batch: batch, Micro: batch, GroupByLength: true})
 	if err != nil {
 		return err
 	}
 	bar := a.progress(len(samples), "routes")
-	for range batcher.StepsPerEpoch() {
-		for _, b := range batcher.Next() {
+	for step := range batcher.StepsPerEpoch() {
+		batches, err := batcher.Step(step)
+		if err != nil {
+			return err
+		}
+		for _, b := range batches {
 			if err := ctx.Err(); err != nil {
 				return err
 			}

@@ -17,7 +17,6 @@ import (
 	"alphalora/model/tokenizer"
 	"alphalora/moelora"
 	"alphalora/train"
-	"alphalora/train/data"
 )
 
 func trainCommand(a *app) *cobra.Command {
@@ -69,14 +68,13 @@ type prepared struct {
 	analysis   *alphalora.Analysis // nil where no spectrum was needed
 	allocation *alphalora.Allocation
 	tokenizer  *tokenizer.Tokenizer // nil where the data are tokenised and the model has none
-	samples    []data.Sample
-	reading    data.Report
-	batcher    *data.Batcher
-	steps      int
-	resume     bool
+	learning
+	steps  int
+	resume bool
 }
 
 func (r *prepared) close() {
+	r.learning.close()
 	if r.tokenizer != nil {
 		r.tokenizer.Close()
 	}
@@ -89,7 +87,8 @@ func (a *app) prepare(ctx context.Context, run configs.Run) (*prepared, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := r.readData(d); err != nil {
+	if err := r.readData(ctx, a, d); err != nil {
+		r.close()
 		return nil, err
 	}
 	if run.Adapter.Kind != configs.Full && run.Adapter.From == "" {
@@ -110,31 +109,6 @@ func (a *app) prepare(ctx context.Context, run configs.Run) (*prepared, error) {
 		return nil, err
 	}
 	return r, r.makeAdapter()
-}
-
-// readData reads the samples and deals them into batches.
-func (r *prepared) readData(d model.Description) error {
-	t, err := openTokenizer(r.Model, d.Vocabulary)
-	o := data.Options{Vocabulary: d.Vocabulary, Cutoff: r.Data.Cutoff, TrainOnInputs: r.Data.TrainOnInputs}
-	if err == nil {
-		r.tokenizer, o.Encoder = t, t
-	} else if _, missing := os.Stat(filepath.Join(r.Model, "tokenizer.json")); missing == nil {
-		return err // it is there and bad; where it is absent, tokenised data can do without
-	}
-	if r.samples, r.reading, err = data.Read(r.Data.Train, o); err != nil {
-		return err
-	}
-	t0 := r.Training
-	r.batcher, err = data.NewBatcher(r.samples, data.Plan{Batch: t0.Batch, Micro: t0.MicroBatch,
-		Shuffle: r.Data.Shuffle, GroupByLength: r.Data.GroupByLength, Seed: uint64(t0.Seed)})
-	if err != nil {
-		return err
-	}
-	r.steps = t0.Steps
-	if r.steps == 0 {
-		r.steps = t0.Epochs * r.batcher.StepsPerEpoch()
-	}
-	return nil
 }
 
 // allocate finds how many experts each layer gets.
@@ -334,26 +308,4 @@ func (r *prepared) save() error {
 		}
 	}
 	return r.model.Save(filepath.Join(dir, "model.safetensors"), "bfloat16")
-}
-
-// describeSample shows how one sample is learnt: its text, with what carries loss marked.
-func (r *prepared) describeSample() (string, error) {
-	s := r.samples[0]
-	if r.tokenizer == nil {
-		return fmt.Sprintf("first sample: %d tokens", len(s.IDs)), nil
-	}
-	from := 0
-	for from < len(s.Labels) && s.Labels[from] == data.Ignored {
-		from++
-	}
-	prompt, err := r.tokenizer.Decode(s.IDs[:from], false)
-	if err != nil {
-		return "", err
-	}
-	answer, err := r.tokenizer.Decode(s.IDs[from:], false)
-	if err != nil {
-		return "", err
-	}
-	return fmt.Sprintf("first sample: %d tokens, the last %d carry loss\n--- not learnt\n%s\n--- learnt\n%s\n---",
-		len(s.IDs), len(s.IDs)-from, prompt, strings.TrimSpace(answer)), nil
 }

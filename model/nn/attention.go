@@ -57,3 +57,9 @@ func Visible(distances, pads *Node) *Node {
 func Within(visible, distances *Node, window int) *Node {
 	return And(visible, LessThan(distances, Scalar(distances.Graph(), distances.DType(), window)))
 }
+
+// Own is [B, T, T] for segments [B, T]: true where query and key are of one segment.
+func Own(segments *Node) *Node {
+	b, t := segments.Shape().Dim(0), segments.Shape().Dim(1)
+	return Equal(BroadcastToDims(Reshape(segments, b, t, 1), b, t, t), BroadcastToDims(Reshape(segments, b, 1, t), b, t, t))
+}

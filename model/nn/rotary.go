@@ -16,8 +16,8 @@ func Positions(g *Graph, b, t int, pads *Node) *Node {
 }
 
 // RotaryAngles gives the cosines and sines of the rotary embedding, [B, T, 1, P] in f32:
-// angle = position · inverse. positions [B, T]; inverse [1 or B, 1, 1, P], the inverse
-// frequencies of all rows or of each. Source: Su et al., 2021.
+// angle = position · inverse. positions [B, T]; inverse [1 or B, 1 or T, 1, P], the
+// inverse frequencies of all rows, of each or of each token. Source: Su et al., 2021.
 func RotaryAngles(positions, inverse *Node) (cos, sin *Node) {
 	p := ConvertDType(InsertAxes(positions, -1, -1), dtypes.Float32) // [B, T, 1, 1]
 	angle := Mul(p, inverse)

@@ -3,8 +3,12 @@ package tokenizer
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"path/filepath"
+	"time"
+
+	hf "github.com/daulet/tokenizers"
 
 	"alphalora/internal/fault"
 	"alphalora/model/tokenizer/chat"
@@ -20,10 +24,8 @@ type Message = chat.Message
 //
 // Text in a message that spells a special token becomes that token, as there.
 func (t *Tokenizer) Chat(messages []Message, prompt bool) (ids []int32, text string, err error) {
-	if t.template == nil {
-		if t.template, err = t.settings.readTemplate(); err != nil {
-			return nil, "", err
-		}
+	if err := t.CheckChat(); err != nil {
+		return nil, "", err
 	}
 	if text, err = t.template.Render(messages, prompt); err != nil {
 		return nil, "", err
@@ -32,12 +34,43 @@ func (t *Tokenizer) Chat(messages []Message, prompt bool) (ids []int32, text str
 	return ids, text, err
 }
 
+// trainingDate is the date in templates that print one, while data are made: else what is
+// learnt would change overnight. Llama's templates have it for want of a clock.
+var trainingDate = time.Date(2024, time.July, 26, 12, 0, 0, 0, time.UTC)
+
+// Conversation writes turns as [Tokenizer.Chat] does, always on the same date.
+func (t *Tokenizer) Conversation(messages []Message, prompt bool) (string, error) {
+	if err := t.CheckChat(); err != nil {
+		return "", err
+	}
+	return t.template.At(trainingDate).Render(messages, prompt)
+}
+
+// Places is Encode without tokens around the text, and the byte at which the text of each
+// token begins.
+func (t *Tokenizer) Places(text string) (ids []int32, starts []int, err error) {
+	if err := checkText(text); err != nil {
+		return nil, nil, err
+	}
+	encoding, err := t.encoding(text, false, hf.WithReturnOffsets())
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(encoding.Offsets) != len(encoding.IDs) {
+		return nil, nil, fmt.Errorf("the tokenizer gives %d places for %d tokens", len(encoding.Offsets), len(encoding.IDs))
+	}
+	starts = make([]int, len(encoding.IDs))
+	for i, offset := range encoding.Offsets {
+		starts[i] = int(offset[0])
+	}
+	return signed(encoding.IDs), starts, nil
+}
+
 // CheckChat tells whether the model has a chat template that can be used, without a
 // conversation.
 func (t *Tokenizer) CheckChat() error {
-	template, err := t.settings.readTemplate()
-	t.template = template
-	return err
+	t.reading.Do(func() { t.template, t.templateErr = t.settings.readTemplate() })
+	return t.templateErr
 }
 
 // readTemplate reads chat_template.jinja, or chat_template of tokenizer_config.json: a

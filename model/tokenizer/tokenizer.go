@@ -26,6 +26,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	hf "github.com/daulet/tokenizers"
@@ -37,7 +38,7 @@ import (
 // maxFileBytes bounds a tokenizer.json: the largest ones in use have some 35 MB.
 const maxFileBytes = 256 << 20
 
-// Tokenizer is not safe for concurrent use.
+// Tokenizer is safe for concurrent use, until it is closed.
 type Tokenizer struct {
 	hf             *hf.Tokenizer
 	maxID          int    // of tokenizer.json
@@ -47,7 +48,10 @@ type Tokenizer struct {
 	prefix, suffix []int32 // what goes around a prompt
 	paddingSide    string
 	settings       *settings
-	template       *chat.Template // read when it is first used
+
+	reading     sync.Once // of the chat template, when it is first used
+	template    *chat.Template
+	templateErr error
 }
 
 // Open reads the tokenizer of a model directory.
@@ -168,11 +172,8 @@ func readFile(path string) ([]byte, error) {
 // token becomes that token, as there. Text that is not UTF-8 is refused, and so is a NUL,
 // which the library would take for the end.
 func (t *Tokenizer) Encode(text string, special bool) ([]int32, error) {
-	if at := strings.IndexByte(text, 0); at >= 0 {
-		return nil, fault.Input("text", "remove the NUL character", "has a NUL character at byte %d", at)
-	}
-	if !utf8.ValidString(text) {
-		return nil, fault.Input("text", "convert it to UTF-8", "is not UTF-8")
+	if err := checkText(text); err != nil {
+		return nil, err
 	}
 	ids, err := t.cut(text, false)
 	if err != nil || !special {
@@ -181,17 +182,37 @@ func (t *Tokenizer) Encode(text string, special bool) ([]int32, error) {
 	return slices.Concat(t.prefix, ids, t.suffix), nil
 }
 
+// checkText refuses what the library cannot take.
+func checkText(text string) error {
+	if at := strings.IndexByte(text, 0); at >= 0 {
+		return fault.Input("text", "remove the NUL character", "has a NUL character at byte %d", at)
+	}
+	if !utf8.ValidString(text) {
+		return fault.Input("text", "convert it to UTF-8", "is not UTF-8")
+	}
+	return nil
+}
+
 // cut is the library's own encoding.
 func (t *Tokenizer) cut(text string, special bool) ([]int32, error) {
-	encoding, err := t.hf.EncodeWithOptionsErr(text, special)
+	encoding, err := t.encoding(text, special)
+	return signed(encoding.IDs), err
+}
+
+func (t *Tokenizer) encoding(text string, special bool, more ...hf.EncodeOption) (hf.Encoding, error) {
+	encoding, err := t.hf.EncodeWithOptionsErr(text, special, more...)
 	if err != nil {
-		return nil, fault.Input("text", "look for a rule in tokenizer.json that does not fit it", "cannot be encoded: %v", err)
+		err = fault.Input("text", "look for a rule in tokenizer.json that does not fit it", "cannot be encoded: %v", err)
 	}
-	ids := make([]int32, len(encoding.IDs))
-	for i, id := range encoding.IDs {
-		ids[i] = int32(id)
+	return encoding, err
+}
+
+func signed(ids []uint32) []int32 {
+	list := make([]int32, len(ids))
+	for i, id := range ids {
+		list[i] = int32(id)
 	}
-	return ids, nil
+	return list
 }
 
 // Decode turns ids back into text, without special tokens where skip is set. Ids that no

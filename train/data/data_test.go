@@ -1,6 +1,7 @@
 package data
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 
 	"alphalora/internal/alpaca"
 	"alphalora/internal/fault"
+	"alphalora/model/tokenizer"
 )
 
 // letters is a tokenizer of one token a byte, between a begin and an end token.
@@ -31,6 +33,68 @@ func (letters) Encode(text string, special bool) ([]int32, error) {
 
 func (letters) EOS() (int32, bool) { return end, true }
 
+func (l letters) Places(text string) (ids []int32, starts []int, err error) {
+	for i := range len(text) {
+		starts = append(starts, i)
+	}
+	ids, err = l.Encode(text, false)
+	return ids, starts, err
+}
+
+// Conversation writes "<user>Hi.<assistant>Yes." and so on.
+func (letters) Conversation(messages []tokenizer.Message, prompt bool) (string, error) {
+	var w strings.Builder
+	for _, m := range messages {
+		fmt.Fprintf(&w, "<%s>%s.", m.Role, m.Content)
+	}
+	if prompt {
+		w.WriteString("<assistant>")
+	}
+	return w.String(), nil
+}
+
+// read is Read with the samples in memory.
+func read(t testing.TB, paths []string, o Options) ([]Sample, Report, error) {
+	t.Helper()
+	set, err := Read(context.Background(), Sources(paths, nil), o)
+	if err != nil {
+		return nil, Report{}, err
+	}
+	defer func() { require.NoError(t, set.Close()) }()
+	samples := make([]Sample, set.Len())
+	for i := range samples {
+		samples[i], err = set.Sample(i)
+		require.NoError(t, err)
+		require.Equal(t, len(samples[i].IDs), set.Tokens(i))
+	}
+	return samples, set.Report, nil
+}
+
+// counts leaves of a report what a test states in short.
+func counts(r Report) Report {
+	return Report{Samples: r.Samples, Cut: r.Cut, Dropped: r.Dropped, Skipped: r.Skipped}
+}
+
+// next makes the step that follows the one before.
+type next struct {
+	*Batcher
+	t    *testing.T
+	step int
+}
+
+func (n *next) Next() []Batch {
+	batches, err := n.Step(n.step)
+	require.NoError(n.t, err)
+	n.step++
+	return batches
+}
+
+func batcher(t *testing.T, samples []Sample, p Plan) *next {
+	b, err := NewBatcher(List(samples), p)
+	require.NoError(t, err)
+	return &next{b, t, 0}
+}
+
 var options = Options{Encoder: letters{}, Vocabulary: 258, Cutoff: 1000}
 
 func write(t *testing.T, name, content string) string {
@@ -41,9 +105,9 @@ func write(t *testing.T, name, content string) string {
 
 func TestMaskGoesByPosition(t *testing.T) {
 	path := write(t, "x.json", `[{"instruction":"Say no","output":"no"}, {"instruction":"a","input":"b","output":"c","more":1}]`)
-	samples, report, err := Read([]string{path}, options)
+	samples, report, err := read(t, []string{path}, options)
 	require.NoError(t, err)
-	require.Equal(t, Report{Samples: 2}, report)
+	require.Equal(t, Report{Samples: 2}, counts(report))
 	prompt := alpaca.Prompt("Say no", "")
 	s := samples[0]
 	require.Len(t, s.IDs, 1+len(prompt)+2+1)
@@ -60,7 +124,7 @@ func TestMaskGoesByPosition(t *testing.T) {
 
 	o := options
 	o.TrainOnInputs = true
-	samples, _, err = Read([]string{path}, o)
+	samples, _, err = read(t, []string{path}, o)
 	require.NoError(t, err)
 	require.Nil(t, samples[0].Labels)
 	require.Equal(t, len(samples[0].IDs)-1, samples[0].targets())
@@ -70,13 +134,13 @@ func TestCutAndDropped(t *testing.T) {
 	path := write(t, "x.jsonl", `{"instruction":"x","output":"0123456789"}`+"\n"+`{"instruction":"`+strings.Repeat("y", 50)+`","output":"z"}`)
 	o := options
 	o.Cutoff = 1 + len(alpaca.Prompt("x", "")) + 4
-	samples, report, err := Read([]string{path}, o)
+	samples, report, err := read(t, []string{path}, o)
 	require.NoError(t, err)
-	require.Equal(t, Report{Samples: 2, Cut: 2, Dropped: 1}, report)
+	require.Equal(t, Report{Samples: 2, Cut: 2, Dropped: 1}, counts(report))
 	require.Len(t, samples, 1)
 	require.Equal(t, 4, samples[0].targets())
 	o.Cutoff = 20
-	_, _, err = Read([]string{path}, o)
+	_, _, err = read(t, []string{path}, o)
 	require.ErrorContains(t, err, "lose their whole answer")
 }
 
@@ -84,10 +148,10 @@ func TestBadRecordsNameTheirLine(t *testing.T) {
 	good := `{"instruction":"a","output":"b"}`
 	for content, why := range map[string]string{
 		good + "\n" + `{"instruction":"a"}`:                  ":2: has no output",
-		good + "\n\n" + `{"output":"a"}`:                     ":3: has neither instruction nor input_ids",
+		good + "\n\n" + `{"output":"a"}`:                     ":3: has neither instruction nor messages nor input_ids",
 		good + "\n" + `{"instruction":"a","output":""}`:      ":2: has no output",
-		"[\n" + good + ",\n" + `{"instruction":"a"}` + "\n]": ":3: has no output",
-		"[\n" + good + ",\n" + `{"instruction":`:             ":3: the file ends before the array does",
+		"[\n" + good + ",\n" + `{"instruction":"a"}` + "\n]": ":3 (record 2): has no output",
+		"[\n" + good + ",\n" + `{"instruction":`:             ":3 (record 2): the file ends before the array does",
 		"[" + good:                                           "the file ends before the array does",
 		"nonsense":                                           ":1: is not a JSON record",
 		`{"input_ids":[1,2,999]}`:                            ":1: token 999 at 2 is not below the vocabulary's 258",
@@ -96,27 +160,27 @@ func TestBadRecordsNameTheirLine(t *testing.T) {
 		`{"input_ids":[1,2],"labels":[-100,-100]}`:           ":1: has no token to learn after the first",
 		`{"input_ids":[1,2],"labels":[-100,-5]}`:             ":1: label -5 at 1",
 		`{"input_ids":[1]}`:                                  ":1: has 1 tokens",
-		`{"messages":[{"role":"user","content":"x"}]}`:       ":1: holds messages",
+		`{"messages":[{"role":"user","content":"x"}]}`:       ":1: has no message of the assistant's",
 		"":                               "holds no record",
 		" \n ":                           "holds no record",
 		"[]":                             "holds no record",
 		`{"instruction":5,"output":"b"}`: ":1: has a number in instruction: text is needed",
 		`{"input_ids":"x"}`:              ":1: has a string in input_ids: a list is needed",
 		`{"input_ids":[1,2.5]}`:          ":1: has a number 2.5 in input_ids: a token id is needed",
-		`[1]`:                            ":1: is a number, not a record",
-		"\n\n" + good + "\n{}":           ":4: has neither instruction nor input_ids",
-		"\n[" + good + ",\n nonsense]":   ":3: is not a JSON record: invalid character",
+		`[1]`:                            ":1 (record 1): is a number, not a record",
+		"\n\n" + good + "\n{}":           ":4: has neither instruction nor messages nor input_ids",
+		"\n[" + good + ",\n nonsense]":   ":3 (record 2): is not a JSON record: invalid character",
 		"[" + good + "]\n[" + good + "]": ":2: something follows the array",
-		"[" + good + "\n" + good + "]":   ":2: is not a JSON record: expected comma",
+		"[" + good + "\n" + good + "]":   ":2 (record 2): is not a JSON record: expected comma",
 		`{"input_ids":[1,2]} {"input_ids":[1,2]}`: ":1: is not a JSON record",
 	} {
 		path := write(t, "x.json", content)
-		_, _, err := Read([]string{path}, options)
+		_, _, err := read(t, []string{path}, options)
 		require.ErrorContains(t, err, why, content)
 		require.ErrorContains(t, err, path, content)
 		require.Equal(t, fault.StatusBad, fault.ExitStatus(err), content)
 	}
-	_, _, err := Read([]string{filepath.Join(t.TempDir(), "absent.json")}, options)
+	_, _, err := read(t, []string{filepath.Join(t.TempDir(), "absent.json")}, options)
 	require.ErrorContains(t, err, "cannot be read: no such file or directory")
 }
 
@@ -126,7 +190,7 @@ func FuzzRead(f *testing.F) {
 	f.Fuzz(func(t *testing.T, content string) {
 		path := filepath.Join(t.TempDir(), "x")
 		require.NoError(t, os.WriteFile(path, []byte(content), 0o644))
-		samples, _, err := Read([]string{path}, options)
+		samples, _, err := read(t, []string{path}, options)
 		if err == nil {
 			require.NotEmpty(t, samples)
 		}
@@ -153,8 +217,7 @@ func TestEverySampleOnceAnEpoch(t *testing.T) {
 	}
 	samples := lengths(n...)
 	for _, p := range []Plan{{Batch: 4, Micro: 2}, {Batch: 4, Micro: 4, Shuffle: true, Seed: 3}, {Batch: 6, Micro: 2, Shuffle: true, GroupByLength: true}} {
-		b, err := NewBatcher(samples, p)
-		require.NoError(t, err)
+		b := batcher(t, samples, p)
 		for epoch := range 2 {
 			seen := map[int32]int{}
 			for range b.StepsPerEpoch() {
@@ -188,28 +251,23 @@ func TestEverySampleOnceAnEpoch(t *testing.T) {
 func TestOrderIsAFunctionOfTheStep(t *testing.T) {
 	samples := lengths(5, 9, 2, 7, 3, 8, 4, 6, 11)
 	plan := Plan{Batch: 2, Micro: 1, Shuffle: true, GroupByLength: true, Seed: 9}
-	a, err := NewBatcher(samples, plan)
-	require.NoError(t, err)
-	b, err := NewBatcher(samples, plan)
-	require.NoError(t, err)
+	a, b := batcher(t, samples, plan), batcher(t, samples, plan)
 	for range 7 {
 		a.Next()
 	}
-	b.Seek(7)
+	b.step = 7
 	require.Equal(t, a.Next(), b.Next())
 	plan.Seed = 10
-	c, err := NewBatcher(samples, plan)
-	require.NoError(t, err)
-	a.Seek(0)
+	c := batcher(t, samples, plan)
+	a.step = 0
 	different := false
 	for range 5 {
 		different = different || fmt.Sprint(a.Next()) != fmt.Sprint(c.Next())
 	}
 	require.True(t, different, "another seed, another order")
-	plain, err := NewBatcher(samples, Plan{Batch: 3, Micro: 3})
-	require.NoError(t, err)
+	plain := batcher(t, samples, Plan{Batch: 3, Micro: 3})
 	require.Equal(t, []int32{5, 9, 2}, plain.Next()[0].Lengths, "file order")
-	_, err = NewBatcher(samples, Plan{Batch: 3, Micro: 2})
+	_, err := NewBatcher(List(samples), Plan{Batch: 3, Micro: 2})
 	require.ErrorContains(t, err, "multiple")
 }
 
@@ -219,8 +277,7 @@ func TestGroupingSavesPadding(t *testing.T) {
 		n = append(n, 2+i*37%500)
 	}
 	padding := func(group bool) int {
-		b, err := NewBatcher(lengths(n...), Plan{Batch: 8, Micro: 8, Shuffle: true, GroupByLength: group})
-		require.NoError(t, err)
+		b := batcher(t, lengths(n...), Plan{Batch: 8, Micro: 8, Shuffle: true, GroupByLength: group})
 		total := 0
 		for range b.StepsPerEpoch() {
 			for _, m := range b.Next() {

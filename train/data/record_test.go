@@ -18,9 +18,9 @@ import (
 func TestFormsOfFiles(t *testing.T) {
 	array := write(t, "a.json", "\ufeff\n[{\"input_ids\":[1,2]},\n {\"input_ids\":[3,4],\"labels\":null}]\n")
 	lines := write(t, "b.jsonl", "{\"input_ids\":[5, 6],\"labels\":[-100,6]}\r\n\r\n{\"source\":\"x\",\"labels\":[7,8],\"input_ids\":[7,8]}")
-	samples, report, err := Read([]string{lines, array}, Options{Vocabulary: 10})
+	samples, report, err := read(t, []string{lines, array}, Options{Vocabulary: 10})
 	require.NoError(t, err)
-	require.Equal(t, Report{Samples: 4}, report)
+	require.Equal(t, Report{Samples: 4}, counts(report))
 	require.Equal(t, []Sample{
 		{IDs: []int32{5, 6}, Labels: []int32{Ignored, 6}},
 		{IDs: []int32{7, 8}, Labels: []int32{7, 8}},
@@ -29,8 +29,8 @@ func TestFormsOfFiles(t *testing.T) {
 	}, samples)
 
 	text := write(t, "c.json", `[{"instruction":"a","output":"b"}]`)
-	_, _, err = Read([]string{text}, Options{Vocabulary: 10})
-	require.ErrorContains(t, err, "c.json:1: is text, but the model has no tokenizer")
+	_, _, err = read(t, []string{text}, Options{Vocabulary: 10})
+	require.ErrorContains(t, err, "c.json:1 (record 1): is text, but the model has no tokenizer")
 }
 
 // ending is a tokenizer that ends every text, as add_eos_token asks.
@@ -52,20 +52,20 @@ func TestMaskWithATokenizerThatEndsEveryText(t *testing.T) {
 }
 
 // melting is a tokenizer for which any text is one token, and none ends it.
-type melting struct{}
+type melting struct{ letters }
 
 func (melting) Encode(string, bool) ([]int32, error) { return []int32{1}, nil }
 func (melting) EOS() (int32, bool)                   { return 0, false }
 
 func TestAnAnswerWithoutTokensIsRefused(t *testing.T) {
 	path := write(t, "x.json", `{"instruction":"a","output":"b"}`)
-	_, _, err := Read([]string{path}, Options{Encoder: melting{}, Vocabulary: 10})
+	_, _, err := read(t, []string{path}, Options{Encoder: melting{}, Vocabulary: 10})
 	require.ErrorContains(t, err, "x.json:1: has no token to learn after the first")
 }
 
 func TestErrorsOfTheTokenizerNameTheRecord(t *testing.T) {
 	path := write(t, "x.json", `{"instruction":"a","output":"b"}`)
-	_, _, err := Read([]string{path}, Options{Encoder: refusing{}, Vocabulary: 10})
+	_, _, err := read(t, []string{path}, Options{Encoder: refusing{}, Vocabulary: 10})
 	require.EqualError(t, err, path+":1: text: is bad (mend it)")
 }
 
@@ -77,7 +77,7 @@ func (refusing) Encode(string, bool) ([]int32, error) {
 
 // A record without an end must not fill the memory.
 func TestLongRecordsAreRefused(t *testing.T) {
-	for _, open := range []string{"\n[", "\n"} {
+	for open, suffix := range map[string]string{"\n[": ":2 (record 1)", "\n": ":2"} {
 		path := filepath.Join(t.TempDir(), "x")
 		f, err := os.Create(path)
 		require.NoError(t, err)
@@ -88,21 +88,27 @@ func TestLongRecordsAreRefused(t *testing.T) {
 		}
 		require.NoError(t, w.Flush())
 		require.NoError(t, f.Close())
-		_, _, err = Read([]string{path}, options)
-		require.EqualError(t, err, path+":2: is longer than 64 MiB (mend or remove the record)")
+		_, _, err = read(t, []string{path}, options)
+		require.EqualError(t, err, path+suffix+": is longer than 16 MiB (mend or remove the record)")
 	}
 }
 
 func TestDirectoryIsNoFile(t *testing.T) {
 	dir := t.TempDir()
-	_, _, err := Read([]string{dir}, options)
-	require.EqualError(t, err, dir+": cannot be read: is a directory (name a JSON or JSONL file)")
+	_, _, err := read(t, []string{dir}, options)
+	require.EqualError(t, err, dir+": is a directory (name a JSON, JSONL or Parquet file)")
 	require.Equal(t, fault.StatusBad, fault.ExitStatus(err))
 }
 
+// plain is a tokenised record.
+type plain struct {
+	InputIDs []int32 `json:"input_ids"`
+	Labels   []int32 `json:"labels"`
+}
+
 // slow is what encoding/json makes of a tokenised record.
-func slow(text string) (record, error) {
-	var r record
+func slow(text string) (plain, error) {
+	var r plain
 	err := json.Unmarshal([]byte(text), &r)
 	return r, err
 }
@@ -167,14 +173,13 @@ func FuzzTokens(f *testing.F) {
 }
 
 func TestBatcherWithoutSamples(t *testing.T) {
-	_, err := NewBatcher(nil, Plan{Batch: 1, Micro: 1})
+	_, err := NewBatcher(List(nil), Plan{Batch: 1, Micro: 1})
 	require.EqualError(t, err, "data.train: has no sample (give at least one sample)")
 }
 
 // The order is part of what makes a run repeatable: it must survive new versions.
 func TestOrderStays(t *testing.T) {
-	b, err := NewBatcher(lengths(2, 3, 4, 5, 6, 7, 8, 9), Plan{Batch: 8, Micro: 8, Shuffle: true, Seed: 42})
-	require.NoError(t, err)
+	b := batcher(t, lengths(2, 3, 4, 5, 6, 7, 8, 9), Plan{Batch: 8, Micro: 8, Shuffle: true, Seed: 42})
 	require.Equal(t, []int32{5, 6, 4, 3, 7, 2, 8, 9}, b.Next()[0].Lengths)
 	require.Equal(t, []int32{3, 4, 8, 2, 7, 9, 6, 5}, b.Next()[0].Lengths)
 }
@@ -196,7 +201,8 @@ func BenchmarkRead(b *testing.B) {
 	require.NoError(b, os.WriteFile(path, []byte(text.String()), 0o644))
 	b.SetBytes(int64(text.Len()))
 	for b.Loop() {
-		_, _, err := Read([]string{path}, Options{Vocabulary: 960})
+		set, err := Read(b.Context(), Sources([]string{path}, nil), Options{Vocabulary: 960, Workers: 1})
 		require.NoError(b, err)
+		require.NoError(b, set.Close())
 	}
 }

@@ -28,6 +28,7 @@ func (e errBound) Error() string { return e.what }
 type budget struct {
 	work, output, depth int
 	end                 time.Time
+	strict              bool // printing what is not defined is an error
 }
 
 func newBudget() *budget {
@@ -103,6 +104,9 @@ func (b *budget) hooks() map[string]function {
 			}
 			if err := b.check(a...); err != nil {
 				return jinja.Undefined(), err
+			}
+			if b.strict && a[0].IsUndefined() {
+				return jinja.Undefined(), errUndefined{}
 			}
 			text := printed(a[0])
 			if b.output -= len(text); b.output < 0 {

@@ -64,6 +64,13 @@ func Parse(from, source string, tokens map[string]string) (*Template, error) {
 	return t, nil
 }
 
+// At is the template as it would be at a moment, for those that print the date.
+func (t *Template) At(moment time.Time) *Template {
+	fixed := *t
+	fixed.now = func() time.Time { return moment }
+	return &fixed
+}
+
 // Render writes a conversation. With prompt, the beginning of the assistant's next turn
 // follows.
 func (t *Template) Render(messages []Message, prompt bool) (string, error) {
@@ -94,12 +101,15 @@ func (t *Template) data(messages []Message, prompt bool) map[string]jinja.Value 
 		d.AsDict().Set("content", jinja.NewString(m.Content))
 		list[i] = d
 	}
-	data := map[string]jinja.Value{"messages": jinja.NewList(list), "add_generation_prompt": jinja.NewBool(prompt),
-		"tools": jinja.None(), "documents": jinja.None()}
+	return t.complete(map[string]jinja.Value{"messages": jinja.NewList(list), "add_generation_prompt": jinja.NewBool(prompt),
+		"tools": jinja.None(), "documents": jinja.None()}, newBudget())
+}
+
+// complete adds the special tokens and the functions to what a template can name.
+func (t *Template) complete(data map[string]jinja.Value, b *budget) map[string]jinja.Value {
 	for role, token := range t.names {
 		data[role] = jinja.NewString(token)
 	}
-	b := newBudget()
 	for name, f := range b.globals(t.now) {
 		data[name] = jinja.NewCallable(name, f)
 	}
