@@ -89,6 +89,8 @@ var libraries = []library{
 	{"github.com/schollz/progressbar", []string{"cmd/alphalora"}, "only cmd knows terminals"},
 	{"golang.org/x/term", []string{"cmd/alphalora"}, "only cmd knows terminals"},
 	{"github.com/goccy/go-yaml", []string{"configs"}, "one strict decoder reads every configuration"},
+	{"github.com/parquet-go/parquet-go", []string{"eval/benchmark", "train/data"}, "a foreign table is read where its records are understood"},
+	{"github.com/gomlx/go-huggingface", []string{"cmd/alphalora"}, "nothing is downloaded but by a verb that was told to"},
 	{"gonum.org/v1/plot", []string{"internal/report"}, "only the report draws"},
 }
 
