@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"time"
 
 	"alphalora/eval/benchmark"
 	"alphalora/internal/fault"
@@ -31,34 +32,59 @@ func RunLikelihood(ctx context.Context, sc Scorer, items []benchmark.Item, b ben
 	if err != nil {
 		return plain, perToken, err
 	}
-	bySum, byMean := make([]Sample, len(items)), make([]Sample, len(items))
-	err = inBatches(ctx, items, opt, func(batch []int) error {
+	done, todo, err := resumed(items, opt.Done)
+	if err != nil {
+		return plain, perToken, err
+	}
+	begun, scores := time.Now(), make([][]Score, len(items))
+	for at, s := range done {
+		for j, v := range s.LogProbs {
+			scores[at] = append(scores[at], Score{v, s.ChoiceTokens[j]})
+		}
+		if s.Prompt != "" && len(scores[at]) != len(items[at].Candidates) {
+			return plain, perToken, fault.Input(fmt.Sprintf("%s: record %d", b.Name, items[at].Index+1), "remove the samples to begin anew",
+				"was answered among %d choices, and has %d", len(scores[at]), len(items[at].Candidates))
+		}
+	}
+	err = inBatches(ctx, items, todo, opt, func(batch []int) error {
 		candidates := make([][]string, len(batch))
 		for i, at := range batch {
 			if candidates[i] = items[at].Candidates; len(candidates[i]) == 0 {
-				return fault.Input(b.Name, "evaluate it by generation", "has no choices to compare by likelihood")
+				return noChoices(b)
 			}
 		}
-		scores, err := sc.LogLikelihood(ctx, promptsOf(items, batch), candidates)
+		got, err := sc.LogLikelihood(ctx, promptsOf(items, batch), candidates)
 		if err != nil {
 			return err
 		}
-		if err := checkScores(b.Name, scores, candidates); err != nil {
+		if err := checkScores(b.Name, got, candidates); err != nil {
 			return err
 		}
+		fresh := make([]Sample, len(batch))
 		for i, at := range batch {
-			bySum[at] = chosen(b, items[at], scores[i], func(s Score) float64 { return s.LogProb })
-			byMean[at] = chosen(b, items[at], scores[i], func(s Score) float64 { return s.LogProb / float64(s.Tokens) })
+			scores[at] = got[i]
+			fresh[i] = chosen(b, items[at], got[i], opt.PerToken)
 		}
-		return nil
+		return opt.record(fresh)
 	})
 	if err != nil {
 		return plain, perToken, err
 	}
-	plain = newResult(b, items, bySum, opt.Split, over)
-	perToken = newResult(b, items, byMean, opt.Split, over)
-	plain.Mode, perToken.Mode = ModeLikelihood, ModeLikelihoodLength
-	return plain, perToken, nil
+	score := func(mode Mode) Result {
+		samples := make([]Sample, len(items))
+		for at, it := range items {
+			samples[at] = chosen(b, it, scores[at], mode == ModeLikelihoodNormalised)
+		}
+		r := newResult(b, items, samples, opt, over)
+		r.Mode = mode
+		r.timed(begun, len(todo))
+		return r
+	}
+	return score(ModeLikelihood), score(ModeLikelihoodNormalised), nil
+}
+
+func noChoices(b benchmark.Benchmark) error {
+	return fault.Input(b.Name, "evaluate it by generation", "has no choices to compare by likelihood")
 }
 
 // checkScores refuses what cannot be compared.
@@ -79,17 +105,21 @@ func checkScores(name string, scores [][]Score, candidates [][]string) error {
 	return nil
 }
 
-// chosen is the sample of the choice with the greatest value.
-func chosen(b benchmark.Benchmark, it benchmark.Item, scores []Score, value func(Score) float64) Sample {
+// chosen is the sample of the choice with the greatest log-probability, or the greatest
+// per token.
+func chosen(b benchmark.Benchmark, it benchmark.Item, scores []Score, perToken bool) Sample {
 	s := newSample(b, it)
+	values := make([]float64, len(scores))
 	best, ties := 0, 0
 	for i, score := range scores {
-		v := value(score)
-		s.LogProbs = append(s.LogProbs, v)
+		s.LogProbs, s.ChoiceTokens = append(s.LogProbs, score.LogProb), append(s.ChoiceTokens, score.Tokens)
+		if values[i] = score.LogProb; perToken {
+			values[i] /= float64(score.Tokens)
+		}
 		switch {
-		case v > s.LogProbs[best]:
+		case values[i] > values[best]:
 			best, ties = i, 0
-		case v == s.LogProbs[best] && i != best:
+		case values[i] == values[best] && i != best:
 			ties++
 		}
 	}

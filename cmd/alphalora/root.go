@@ -22,6 +22,8 @@ var verbs = []func(*app) *cobra.Command{
 	generateCommand,
 	chatCommand,
 	evalCommand,
+	compareCommand,
+	dataCommand,
 	demoCommand,
 	benchCommand,
 	doctorCommand,
