@@ -115,7 +115,7 @@ func (f *Forks) score(forks []fork, scores [][]Score) error {
 	for _, k := range forks {
 		width, count = max(width, len(k.ids)), count+len(k.asked)
 	}
-	width, count = roundUp(width, max(32, 1<<bits.Len(uint(width-1))/16)), roundUp(count, 16)
+	width, count = roundUp(width, max(32, 1<<bits.Len(uint(width-1))/16)), 1<<bits.Len(uint(count-1))
 	ids, positions, branches, lengths := make([]int32, rows*width), make([]int32, rows*width), make([]int32, rows*width), make([]int32, rows)
 	before, next := make([]int32, count), make([]int32, count)
 	n := 0
