@@ -36,41 +36,22 @@ func RunLikelihood(ctx context.Context, sc Scorer, items []benchmark.Item, b ben
 	if err != nil {
 		return plain, perToken, err
 	}
-	begun, scores := time.Now(), make([][]Score, len(items))
-	for at, s := range done {
-		for j, v := range s.LogProbs {
-			scores[at] = append(scores[at], Score{v, s.ChoiceTokens[j]})
-		}
-		if s.Prompt != "" && len(scores[at]) != len(items[at].Candidates) {
-			return plain, perToken, fault.Input(fmt.Sprintf("%s: record %d", b.Name, items[at].Index+1), "remove the samples to begin anew",
-				"was answered among %d choices, and has %d", len(scores[at]), len(items[at].Candidates))
-		}
+	scores, err := scoresOf(items, done)
+	if err != nil {
+		return plain, perToken, err
 	}
+	begun := time.Now()
 	err = inBatches(ctx, items, todo, opt, func(batch []int) error {
-		candidates := make([][]string, len(batch))
-		for i, at := range batch {
-			if candidates[i] = items[at].Candidates; len(candidates[i]) == 0 {
-				return noChoices(b)
-			}
-		}
-		got, err := sc.LogLikelihood(ctx, promptsOf(items, batch), candidates)
+		fresh, err := score(ctx, sc, items, b, batch, scores, opt.PerToken)
 		if err != nil {
 			return err
-		}
-		if err := checkScores(b.Name, got, candidates); err != nil {
-			return err
-		}
-		fresh := make([]Sample, len(batch))
-		for i, at := range batch {
-			scores[at] = got[i]
-			fresh[i] = chosen(b, items[at], got[i], opt.PerToken)
 		}
 		return opt.record(fresh)
 	})
 	if err != nil {
 		return plain, perToken, err
 	}
-	score := func(mode Mode) Result {
+	result := func(mode Mode) Result {
 		samples := make([]Sample, len(items))
 		for at, it := range items {
 			samples[at] = chosen(b, it, scores[at], mode == ModeLikelihoodNormalised)
@@ -80,11 +61,45 @@ func RunLikelihood(ctx context.Context, sc Scorer, items []benchmark.Item, b ben
 		r.timed(begun, len(todo))
 		return r
 	}
-	return score(ModeLikelihood), score(ModeLikelihoodNormalised), nil
+	return result(ModeLikelihood), result(ModeLikelihoodNormalised), nil
 }
 
-func noChoices(b benchmark.Benchmark) error {
-	return fault.Input(b.Name, "evaluate it by generation", "has no choices to compare by likelihood")
+// scoresOf are the scores of the items that an earlier run answered.
+func scoresOf(items []benchmark.Item, done []Sample) ([][]Score, error) {
+	scores := make([][]Score, len(items))
+	for at, s := range done {
+		for j, v := range s.LogProbs {
+			scores[at] = append(scores[at], Score{v, s.ChoiceTokens[j]})
+		}
+		if s.Prompt != "" && len(scores[at]) != len(items[at].Candidates) {
+			return nil, fault.Input(fmt.Sprintf("%s: record %d", s.Benchmark, items[at].Index+1), "remove the samples to begin anew",
+				"was answered among %d choices, and has %d", len(scores[at]), len(items[at].Candidates))
+		}
+	}
+	return scores, nil
+}
+
+// score fills in the scores of a batch of items.
+func score(ctx context.Context, sc Scorer, items []benchmark.Item, b benchmark.Benchmark, batch []int, scores [][]Score, perToken bool) ([]Sample, error) {
+	candidates := make([][]string, len(batch))
+	for i, at := range batch {
+		if candidates[i] = items[at].Candidates; len(candidates[i]) == 0 {
+			return nil, fault.Input(b.Name, "evaluate it by generation", "has no choices to compare by likelihood")
+		}
+	}
+	got, err := sc.LogLikelihood(ctx, promptsOf(items, batch), candidates)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkScores(b.Name, got, candidates); err != nil {
+		return nil, err
+	}
+	fresh := make([]Sample, len(batch))
+	for i, at := range batch {
+		scores[at] = got[i]
+		fresh[i] = chosen(b, items[at], got[i], perToken)
+	}
+	return fresh, nil
 }
 
 // checkScores refuses what cannot be compared.

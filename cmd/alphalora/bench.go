@@ -20,7 +20,7 @@ func benchCommand(a *app) *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(started(a, benchGenerateCommand(a)), started(a, benchLoadCommand(a)), started(a, benchAnalyzeCommand(a)))
+	cmd.AddCommand(started(a, benchGenerateCommand(a)), started(a, benchLoadCommand(a)), started(a, benchAnalyzeCommand(a)), started(a, benchEvaluateCommand(a)))
 	return cmd
 }
 
