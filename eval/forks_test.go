@@ -3,16 +3,19 @@ package eval
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"testing"
 
+	"github.com/gomlx/gomlx/core/tensors"
 	"github.com/stretchr/testify/require"
 
 	"alphalora/internal/engine"
 	"alphalora/internal/testkit"
 	"alphalora/model"
 	"alphalora/model/generate"
+	"alphalora/moelora"
 )
 
 func TestForkLaysOutWhatIsShared(t *testing.T) {
@@ -54,16 +57,41 @@ func TestForksScoreAsRowsOfEveryFamily(t *testing.T) {
 		}
 		m, err := model.Load(context.Background(), eng, filepath.Join(goldens, e.Name()), "float32")
 		require.NoError(t, err)
-		requireForksAsRows(t, e.Name(), m)
+		requireForksAsRows(t, e.Name(), m, nil)
+		if checked == 0 {
+			requireForksAsRows(t, e.Name()+" with experts", m, experts(t, m))
+		}
 		checked++
 		m.Free()
 	}
 	require.Greater(t, checked, 5)
 }
 
+// experts is an adapter that routes, none of whose variables is zero.
+func experts(t *testing.T, m *model.Model) model.Adapter {
+	t.Helper()
+	s := moelora.Shape{Rank: 4, Alpha: 8, Targets: model.Sites()}
+	for range m.Layers {
+		s.Experts, s.TopK = append(s.Experts, 3), append(s.TopK, 2)
+	}
+	a, err := moelora.New(m.Description, s, 1)
+	require.NoError(t, err)
+	rng := rand.New(rand.NewPCG(1, 2))
+	var filled []*tensors.Tensor
+	for _, old := range a.Params.Tensors {
+		values := make([]float32, old.Size())
+		for i := range values {
+			values[i] = float32(rng.NormFloat64()) * 0.2
+		}
+		filled = append(filled, tensors.FromFlatDataAndDimensions(values, old.Shape().Dimensions...))
+	}
+	require.NoError(t, a.Params.Replace(filled))
+	return a
+}
+
 // requireForksAsRows scores two prompts, of which the second is shorter, with candidates of
 // several lengths.
-func requireForksAsRows(t *testing.T, name string, m *model.Model) {
+func requireForksAsRows(t *testing.T, name string, m *model.Model, adapter model.Adapter) {
 	t.Helper()
 	id := func(i int) int32 { return int32(3 + (i*i*31+7*i)%(m.Vocabulary-3)) }
 	start := func(n int) (ids []int32) {
@@ -83,11 +111,11 @@ func requireForksAsRows(t *testing.T, name string, m *model.Model) {
 		}
 		forks, sequences = append(forks, newFork(p, head, candidates)), append(sequences, candidates...)
 	}
-	f, err := NewForks(m, nil)
+	f, err := NewForks(m, adapter)
 	require.NoError(t, err)
 	defer f.Close()
 	require.NoError(t, f.score(forks, scores))
-	g, err := generate.New(m, nil, 8)
+	g, err := generate.New(m, adapter, 8)
 	require.NoError(t, err)
 	defer g.Close()
 	want, err := g.LogProbs(context.Background(), sequences, nil)
