@@ -10,13 +10,16 @@
 //
 // The model comes in as a small interface. Prompts of like length share a batch,
 // the longest first, so that memory runs out at the start or not at all; results
-// stand in the items' order.
+// stand in the items' order. A [Journal] keeps answers as they come, so that a run
+// that was interrupted goes on, and [Compare] tells whether two scores of the same
+// questions differ by more than chance.
 package eval
 
 import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"alphalora/eval/benchmark"
 	"alphalora/internal/fault"
@@ -58,7 +61,15 @@ type Options struct {
 	Rule         benchmark.Rule // which answer of several counts; [Run] only
 	OverContext  Policy         // what to do with prompts longer than the context
 	Counter      Counter        // nil: prompts are not measured
+	Prompt       benchmark.Template
 	Progress     func(done, total int)
+
+	// Done are answers of an earlier run to the same prompts, by the items' indices: these
+	// are not asked again. Record, where not nil, is given the answers of each batch as they
+	// come; in [RunLikelihood] those of the mode that PerToken says.
+	Done     map[int]Sample
+	Record   func([]Sample) error
+	PerToken bool
 }
 
 func (o Options) check(items []benchmark.Item) error {
@@ -69,6 +80,9 @@ func (o Options) check(items []benchmark.Item) error {
 		return fault.Input("evaluation", "raise the limit or name a split with records", "has no items")
 	}
 	if _, err := benchmark.ParseRule(string(o.Rule)); err != nil {
+		return err
+	}
+	if _, err := benchmark.ParseTemplate(string(o.Prompt)); err != nil {
 		return err
 	}
 	_, err := ParsePolicy(string(o.OverContext))
@@ -84,9 +98,12 @@ func Run(ctx context.Context, gen Generator, items []benchmark.Item, b benchmark
 	if err != nil {
 		return Result{}, err
 	}
-	samples := make([]Sample, len(items))
-	options := GenerateOptions{MaxNewTokens: opt.MaxNewTokens, Stop: opt.Stop}
-	err = inBatches(ctx, items, opt, func(batch []int) error {
+	samples, todo, err := resumed(items, opt.Done)
+	if err != nil {
+		return Result{}, err
+	}
+	begun, options := time.Now(), GenerateOptions{MaxNewTokens: opt.MaxNewTokens, Stop: opt.Stop}
+	err = inBatches(ctx, items, todo, opt, func(batch []int) error {
 		outputs, err := gen.Generate(ctx, promptsOf(items, batch), options)
 		if err != nil {
 			return err
@@ -94,10 +111,12 @@ func Run(ctx context.Context, gen Generator, items []benchmark.Item, b benchmark
 		if len(outputs) != len(batch) {
 			return fmt.Errorf("%s: the generator gave %d outputs for %d prompts", b.Name, len(outputs), len(batch))
 		}
+		fresh := make([]Sample, len(batch))
 		for i, at := range batch {
-			samples[at] = answered(b, items[at], outputs[i], opt.Rule)
+			fresh[i] = answered(b, items[at], outputs[i], opt.Rule)
+			samples[at] = fresh[i]
 		}
-		return nil
+		return opt.record(fresh)
 	})
 	if err != nil {
 		return Result{}, err
@@ -106,9 +125,35 @@ func Run(ctx context.Context, gen Generator, items []benchmark.Item, b benchmark
 	if rule == benchmark.Default {
 		rule = b.Format.Rule()
 	}
-	r := newResult(b, items, samples, opt.Split, over)
-	r.Mode, r.AnswerRule = ModeGenerate, string(rule)
+	r := newResult(b, items, samples, opt, over)
+	r.Mode, r.AnswerRule, r.MaxNewTokens = ModeGeneration, string(rule), opt.MaxNewTokens
+	r.timed(begun, len(todo))
 	return r, nil
+}
+
+func (o Options) record(fresh []Sample) error {
+	if o.Record == nil {
+		return nil
+	}
+	return o.Record(fresh)
+}
+
+// resumed places the answers of an earlier run, and lists the items that are left.
+func resumed(items []benchmark.Item, done map[int]Sample) (samples []Sample, todo []int, err error) {
+	samples = make([]Sample, len(items))
+	for at, it := range items {
+		s, ok := done[it.Index]
+		switch {
+		case !ok:
+			todo = append(todo, at)
+		case s.Prompt != it.Prompt || s.Gold != string(it.Gold):
+			return nil, nil, fault.Input(fmt.Sprintf("%s: record %d", s.Benchmark, it.Index+1), "remove the samples to begin anew",
+				"has another prompt or answer than when it was evaluated")
+		default:
+			samples[at] = s
+		}
+	}
+	return samples, todo, nil
 }
 
 func answered(b benchmark.Benchmark, it benchmark.Item, out Output, rule benchmark.Rule) Sample {
@@ -130,15 +175,12 @@ func promptsOf(items []benchmark.Item, batch []int) []string {
 	return prompts
 }
 
-// inBatches calls do with the places of items of like length, until it fails or
-// the context ends.
-func inBatches(ctx context.Context, items []benchmark.Item, opt Options, do func(batch []int) error) error {
-	order := make([]int, len(items))
-	for i := range order {
-		order[i] = i
-	}
+// inBatches calls do with the places of items of like length, of those that todo lists,
+// until it fails or the context ends.
+func inBatches(ctx context.Context, items []benchmark.Item, todo []int, opt Options, do func(batch []int) error) error {
+	order := slices.Clone(todo)
 	slices.SortStableFunc(order, func(x, y int) int { return len(items[y].Prompt) - len(items[x].Prompt) })
-	done := 0
+	done := len(items) - len(todo)
 	for batch := range slices.Chunk(order, opt.Batch) {
 		if err := ctx.Err(); err != nil {
 			return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"time"
 
 	"alphalora/eval/benchmark"
 	"alphalora/internal/fault"
@@ -31,34 +32,74 @@ func RunLikelihood(ctx context.Context, sc Scorer, items []benchmark.Item, b ben
 	if err != nil {
 		return plain, perToken, err
 	}
-	bySum, byMean := make([]Sample, len(items)), make([]Sample, len(items))
-	err = inBatches(ctx, items, opt, func(batch []int) error {
-		candidates := make([][]string, len(batch))
-		for i, at := range batch {
-			if candidates[i] = items[at].Candidates; len(candidates[i]) == 0 {
-				return fault.Input(b.Name, "evaluate it by generation", "has no choices to compare by likelihood")
-			}
-		}
-		scores, err := sc.LogLikelihood(ctx, promptsOf(items, batch), candidates)
+	done, todo, err := resumed(items, opt.Done)
+	if err != nil {
+		return plain, perToken, err
+	}
+	scores, err := scoresOf(items, done)
+	if err != nil {
+		return plain, perToken, err
+	}
+	begun := time.Now()
+	err = inBatches(ctx, items, todo, opt, func(batch []int) error {
+		fresh, err := score(ctx, sc, items, b, batch, scores, opt.PerToken)
 		if err != nil {
 			return err
 		}
-		if err := checkScores(b.Name, scores, candidates); err != nil {
-			return err
-		}
-		for i, at := range batch {
-			bySum[at] = chosen(b, items[at], scores[i], func(s Score) float64 { return s.LogProb })
-			byMean[at] = chosen(b, items[at], scores[i], func(s Score) float64 { return s.LogProb / float64(s.Tokens) })
-		}
-		return nil
+		return opt.record(fresh)
 	})
 	if err != nil {
 		return plain, perToken, err
 	}
-	plain = newResult(b, items, bySum, opt.Split, over)
-	perToken = newResult(b, items, byMean, opt.Split, over)
-	plain.Mode, perToken.Mode = ModeLikelihood, ModeLikelihoodLength
-	return plain, perToken, nil
+	result := func(mode Mode) Result {
+		samples := make([]Sample, len(items))
+		for at, it := range items {
+			samples[at] = chosen(b, it, scores[at], mode == ModeLikelihoodNormalised)
+		}
+		r := newResult(b, items, samples, opt, over)
+		r.Mode = mode
+		r.timed(begun, len(todo))
+		return r
+	}
+	return result(ModeLikelihood), result(ModeLikelihoodNormalised), nil
+}
+
+// scoresOf are the scores of the items that an earlier run answered.
+func scoresOf(items []benchmark.Item, done []Sample) ([][]Score, error) {
+	scores := make([][]Score, len(items))
+	for at, s := range done {
+		for j, v := range s.LogProbs {
+			scores[at] = append(scores[at], Score{v, s.ChoiceTokens[j]})
+		}
+		if s.Prompt != "" && len(scores[at]) != len(items[at].Candidates) {
+			return nil, fault.Input(fmt.Sprintf("%s: record %d", s.Benchmark, items[at].Index+1), "remove the samples to begin anew",
+				"was answered among %d choices, and has %d", len(scores[at]), len(items[at].Candidates))
+		}
+	}
+	return scores, nil
+}
+
+// score fills in the scores of a batch of items.
+func score(ctx context.Context, sc Scorer, items []benchmark.Item, b benchmark.Benchmark, batch []int, scores [][]Score, perToken bool) ([]Sample, error) {
+	candidates := make([][]string, len(batch))
+	for i, at := range batch {
+		if candidates[i] = items[at].Candidates; len(candidates[i]) == 0 {
+			return nil, fault.Input(b.Name, "evaluate it by generation", "has no choices to compare by likelihood")
+		}
+	}
+	got, err := sc.LogLikelihood(ctx, promptsOf(items, batch), candidates)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkScores(b.Name, got, candidates); err != nil {
+		return nil, err
+	}
+	fresh := make([]Sample, len(batch))
+	for i, at := range batch {
+		scores[at] = got[i]
+		fresh[i] = chosen(b, items[at], got[i], perToken)
+	}
+	return fresh, nil
 }
 
 // checkScores refuses what cannot be compared.
@@ -79,17 +120,21 @@ func checkScores(name string, scores [][]Score, candidates [][]string) error {
 	return nil
 }
 
-// chosen is the sample of the choice with the greatest value.
-func chosen(b benchmark.Benchmark, it benchmark.Item, scores []Score, value func(Score) float64) Sample {
+// chosen is the sample of the choice with the greatest log-probability, or the greatest
+// per token.
+func chosen(b benchmark.Benchmark, it benchmark.Item, scores []Score, perToken bool) Sample {
 	s := newSample(b, it)
+	values := make([]float64, len(scores))
 	best, ties := 0, 0
 	for i, score := range scores {
-		v := value(score)
-		s.LogProbs = append(s.LogProbs, v)
+		s.LogProbs, s.ChoiceTokens = append(s.LogProbs, score.LogProb), append(s.ChoiceTokens, score.Tokens)
+		if values[i] = score.LogProb; perToken {
+			values[i] /= float64(score.Tokens)
+		}
 		switch {
-		case v > s.LogProbs[best]:
+		case values[i] > values[best]:
 			best, ties = i, 0
-		case v == s.LogProbs[best] && i != best:
+		case values[i] == values[best] && i != best:
 			ties++
 		}
 	}

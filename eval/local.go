@@ -2,7 +2,6 @@ package eval
 
 import (
 	"context"
-	"slices"
 
 	"alphalora/model/generate"
 	"alphalora/model/tokenizer"
@@ -13,7 +12,8 @@ import (
 type Local struct {
 	Generator *generate.Generator
 	Tokenizer *tokenizer.Tokenizer
-	Positions int // the model's stated context
+	Forks     *Forks // nil: continuations share nothing, each is a row
+	Positions int    // the model's stated context
 }
 
 // Generate implements [Generator]: greedy, cut at the earliest stop text.
@@ -45,104 +45,74 @@ func (l *Local) Generate(ctx context.Context, prompts []string, o GenerateOption
 
 // LogLikelihood implements [Scorer]. A prompt and its continuation are encoded as one
 // text; the continuation's tokens are those behind the prompt's own encoding, as in
-// training. Continuations that differ in their last token alone share one pass.
+// training. With [Local.Forks], what the continuations of a prompt share is computed once.
 func (l *Local) LogLikelihood(ctx context.Context, prompts []string, continuations [][]string) ([][]Score, error) {
 	scores := make([][]Score, len(prompts))
-	work := &scoring{scores: scores}
+	var forks []fork
+	var rows []row
 	for i, prompt := range prompts {
-		head, err := l.Tokenizer.Encode(prompt, true)
+		head, encoded, err := l.encode(prompt, continuations[i])
 		if err != nil {
 			return nil, err
 		}
-		encoded := make([][]int32, len(continuations[i]))
-		for j, c := range continuations[i] {
-			if encoded[j], err = l.Tokenizer.Encode(prompt+c, true); err != nil {
-				return nil, err
-			}
-		}
 		scores[i] = make([]Score, len(encoded))
-		work.add(i, len(head), encoded)
-	}
-	return scores, work.run(ctx, l.Generator)
-}
-
-// scoring collects the passes that a batch of prompts needs.
-type scoring struct {
-	scores [][]Score
-	whole  []pass    // scored token by token
-	lasts  [][]int32 // sequences whose continuation by one token is asked
-	asked  []question
-}
-
-// pass is a sequence of which the tokens from head on are scored, for some candidates.
-type pass struct {
-	ids        []int32
-	head       int
-	prompt     int
-	candidates []int
-}
-
-// question asks for the last token of each candidate of a prompt.
-type question struct {
-	prompt int
-	last   []int32
-}
-
-func (w *scoring) add(prompt, head int, encoded [][]int32) {
-	if !differInLast(encoded) {
+		if l.Forks != nil && len(encoded) > 1 && !crosses(l.Forks.model.RopeBorder(), encoded) {
+			forks = append(forks, newFork(i, head, encoded))
+			continue
+		}
 		for j, ids := range encoded {
-			w.whole = append(w.whole, pass{ids, min(head, len(ids)-1), prompt, []int{j}})
-		}
-		return
-	}
-	q := question{prompt: prompt}
-	shared := pass{prompt: prompt, ids: encoded[0][:len(encoded[0])-1]}
-	shared.head = min(head, len(shared.ids))
-	for j, ids := range encoded {
-		q.last = append(q.last, ids[len(ids)-1])
-		shared.candidates = append(shared.candidates, j)
-	}
-	w.whole, w.lasts, w.asked = append(w.whole, shared), append(w.lasts, shared.ids), append(w.asked, q)
-}
-
-// differInLast tells whether there are several sequences, equal but for their last token.
-func differInLast(encoded [][]int32) bool {
-	if len(encoded) < 2 || len(encoded[0]) < 2 {
-		return false
-	}
-	for _, ids := range encoded[1:] {
-		if len(ids) != len(encoded[0]) || !slices.Equal(ids[:len(ids)-1], encoded[0][:len(ids)-1]) {
-			return false
+			rows = append(rows, row{ids, head, i, j})
 		}
 	}
-	return true
+	if err := l.scoreRows(ctx, rows, scores); err != nil || len(forks) == 0 {
+		return scores, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return scores, l.Forks.score(forks, scores)
 }
 
-func (w *scoring) run(ctx context.Context, g *generate.Generator) error {
-	sequences := make([][]int32, len(w.whole))
-	for i, p := range w.whole {
-		sequences[i] = p.ids
+// encode returns the number of the prompt's tokens, and each continuation's sequence.
+func (l *Local) encode(prompt string, continuations []string) (head int, sequences [][]int32, err error) {
+	ids, err := l.Tokenizer.Encode(prompt, true)
+	if err != nil {
+		return 0, nil, err
 	}
-	logprobs, err := g.LogProbs(ctx, sequences, nil)
+	shortest := len(ids)
+	for _, c := range continuations {
+		s, err := l.Tokenizer.Encode(prompt+c, true)
+		if err != nil {
+			return 0, nil, err
+		}
+		sequences, shortest = append(sequences, s), min(shortest, len(s)-1)
+	}
+	return max(shortest, 1), sequences, nil
+}
+
+// row is one candidate's whole sequence, of which the tokens from head on are scored.
+type row struct {
+	ids               []int32
+	head              int
+	prompt, candidate int
+}
+
+func (l *Local) scoreRows(ctx context.Context, rows []row, scores [][]Score) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	sequences := make([][]int32, len(rows))
+	for i, r := range rows {
+		sequences[i] = r.ids
+	}
+	logprobs, err := l.Generator.LogProbs(ctx, sequences, nil)
 	if err != nil {
 		return err
 	}
-	for i, p := range w.whole {
-		for _, v := range logprobs[i][p.head-1:] { // logprobs[k] is the score of token k+1
-			for _, j := range p.candidates {
-				w.scores[p.prompt][j].LogProb += v
-				w.scores[p.prompt][j].Tokens++
-			}
-		}
-	}
-	next, err := g.Next(ctx, w.lasts)
-	if err != nil {
-		return err
-	}
-	for i, q := range w.asked {
-		for j, id := range q.last {
-			w.scores[q.prompt][j].LogProb += float64(next[i][id])
-			w.scores[q.prompt][j].Tokens++
+	for i, r := range rows {
+		for _, v := range logprobs[i][r.head-1:] { // logprobs[k] is the score of token k+1
+			scores[r.prompt][r.candidate].LogProb += v
+			scores[r.prompt][r.candidate].Tokens++
 		}
 	}
 	return nil

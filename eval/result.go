@@ -1,38 +1,64 @@
 package eval
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"io"
+	"maps"
 	"math"
+	"slices"
+	"time"
 
 	"alphalora/eval/benchmark"
 	"alphalora/internal/atomicfile"
+	"alphalora/internal/fault"
 )
 
-// How a result's answers were got.
+// Mode is how answers are got.
+type Mode string
+
+// The modes. In the last, a choice's log-probability is divided by its number of tokens.
 const (
-	ModeGenerate         = "generate"
-	ModeLikelihood       = "likelihood"
-	ModeLikelihoodLength = "likelihood-per-token"
+	ModeGeneration           Mode = "generation" // what the model writes; also the empty value
+	ModeLikelihood           Mode = "likelihood" // the likeliest choice
+	ModeLikelihoodNormalised Mode = "likelihood-normalised"
 )
+
+// ParseMode reads a mode's name; the empty name is [ModeGeneration].
+func ParseMode(name string) (Mode, error) {
+	switch m := Mode(name); m {
+	case "":
+		return ModeGeneration, nil
+	case ModeGeneration, ModeLikelihood, ModeLikelihoodNormalised:
+		return m, nil
+	}
+	return "", fault.Input(fmt.Sprintf("mode %q", name), "choose generation, likelihood or likelihood-normalised", "is not known")
+}
 
 // Result is a score.
 type Result struct {
-	Benchmark    string     `json:"benchmark"`
-	Split        string     `json:"split"`
-	Items        int        `json:"items"`
-	Correct      int        `json:"correct"`
-	Accuracy     float64    `json:"accuracy"` // Correct / Items
-	CI95         [2]float64 `json:"ci95"`     // see [Wilson]
-	Unparsed     int        `json:"unparsed"` // answers that could not be read; none of them is correct
-	Majority     *float64   `json:"majority,omitempty"`
-	OverContext  int        `json:"over_context"`
-	Mode         string     `json:"mode"`
-	AnswerRule   string     `json:"answer_rule,omitempty"`
-	PromptSHA256 string     `json:"prompt_sha256"` // of all prompts in order, a zero byte after each
-	Samples      []Sample   `json:"-"`
+	Benchmark      string             `json:"benchmark"`
+	Split          string             `json:"split"`
+	Items          int                `json:"items"`
+	Correct        int                `json:"correct"`
+	Accuracy       float64            `json:"accuracy"` // Correct / Items
+	CI95           [2]float64         `json:"ci95"`     // see [Wilson]
+	Interval       string             `json:"interval"` // "wilson"
+	Unparsed       int                `json:"unparsed"` // answers that could not be read; none of them is correct
+	UnparsedItems  []int              `json:"unparsed_items"`
+	Majority       *float64           `json:"majority,omitempty"` // the share of the commonest gold
+	MajorityAnswer string             `json:"majority_answer,omitempty"`
+	OverContext    int                `json:"over_context"`
+	Mode           Mode               `json:"mode"`
+	AnswerRule     string             `json:"answer_rule,omitempty"`
+	MaxNewTokens   int                `json:"max_new_tokens,omitempty"`
+	Prompt         benchmark.Template `json:"prompt"`
+	PromptSHA256   string             `json:"prompt_sha256"` // see [benchmark.PromptHash]
+	Outcomes       string             `json:"outcomes"`      // one letter an item, in order: see [Sample.outcome]
+	Seconds        float64            `json:"seconds"`       // of the items asked now, compilation and all
+	ItemsPerSecond float64            `json:"items_per_second"`
+	Resumed        int                `json:"resumed,omitempty"` // items of an earlier run
+	Samples        []Sample           `json:"-"`
 }
 
 // Sample is one item's answer.
@@ -48,69 +74,97 @@ type Sample struct {
 	Finish       string    `json:"finish_reason,omitempty"`
 	Tokens       int       `json:"tokens,omitempty"`
 	PromptTokens int       `json:"prompt_tokens,omitempty"`
-	LogProbs     []float64 `json:"logprobs,omitempty"` // one a choice, by likelihood
+	LogProbs     []float64 `json:"logprobs,omitempty"`      // by likelihood: of each choice, summed over its tokens
+	ChoiceTokens []int     `json:"choice_tokens,omitempty"` // by likelihood: of each choice
+}
+
+// outcome is c for a correct answer, w for a wrong one, u for one that could not be read.
+func (s Sample) outcome() byte {
+	switch {
+	case s.Correct:
+		return 'c'
+	case s.Unparsed:
+		return 'u'
+	}
+	return 'w'
 }
 
 // Report is the JSON of the verb eval. The caller adds what only it knows.
 type Report struct {
-	Model   string   `json:"model,omitempty"`
-	Adapter string   `json:"adapter,omitempty"`
-	Engine  string   `json:"engine,omitempty"`
-	DType   string   `json:"dtype,omitempty"`
-	Seed    int64    `json:"seed"`
-	Results []Result `json:"results"`
+	Model    string   `json:"model,omitempty"`
+	Adapter  string   `json:"adapter,omitempty"`
+	Engine   string   `json:"engine,omitempty"`
+	DType    string   `json:"dtype,omitempty"`
+	Batch    int      `json:"batch,omitempty"`
+	Decoding string   `json:"decoding,omitempty"` // "greedy": nothing is drawn, so the seed changes nothing
+	Seed     int64    `json:"seed"`
+	Program  string   `json:"program,omitempty"` // its version
+	Results  []Result `json:"results"`
 }
 
 func newSample(b benchmark.Benchmark, it benchmark.Item) Sample {
 	return Sample{Benchmark: b.Name, Index: it.Index, Prompt: it.Prompt, Gold: string(it.Gold)}
 }
 
-func newResult(b benchmark.Benchmark, items []benchmark.Item, samples []Sample, split string, over int) Result {
-	r := Result{Benchmark: b.Name, Split: split, Items: len(items), OverContext: over, Majority: majority(items),
-		PromptSHA256: promptHash(items), Samples: samples}
-	for _, s := range samples {
+func newResult(b benchmark.Benchmark, items []benchmark.Item, samples []Sample, opt Options, over int) Result {
+	prompt := opt.Prompt
+	if prompt == "" {
+		prompt = benchmark.Alpaca
+	}
+	r := Result{Benchmark: b.Name, Split: opt.Split, Items: len(items), OverContext: over, Interval: "wilson", UnparsedItems: []int{},
+		Prompt: prompt, PromptSHA256: benchmark.PromptHash(items), Samples: samples}
+	r.Majority, r.MajorityAnswer = majority(items)
+	outcomes := make([]byte, len(samples))
+	for i, s := range samples {
+		outcomes[i] = s.outcome()
 		if s.Correct {
 			r.Correct++
 		}
 		if s.Unparsed {
 			r.Unparsed++
+			r.UnparsedItems = append(r.UnparsedItems, s.Index)
 		}
 	}
+	r.Outcomes = string(outcomes)
 	r.Accuracy = float64(r.Correct) / float64(r.Items)
 	r.CI95[0], r.CI95[1] = Wilson(r.Correct, r.Items)
 	return r
 }
 
-// majority is the share of the commonest gold answer; nil where answers are not
-// chosen among a few.
-func majority(items []benchmark.Item) *float64 {
-	counts := map[benchmark.Answer]int{}
-	most := 0
-	for _, it := range items {
-		if len(it.Choices) == 0 {
-			return nil
-		}
-		counts[it.Gold]++
-		most = max(most, counts[it.Gold])
-	}
-	share := float64(most) / float64(len(items))
-	return &share
+// timed notes how long the items that were asked took.
+func (r *Result) timed(begun time.Time, asked int) {
+	r.Seconds, r.Resumed = time.Since(begun).Seconds(), r.Items-asked
+	r.ItemsPerSecond = float64(asked) / max(r.Seconds, 1e-9)
 }
 
-func promptHash(items []benchmark.Item) string {
-	h := sha256.New()
+// majority is the share of the commonest gold answer, and that answer, the first in the
+// alphabet of equals; nil where answers are not chosen among a few.
+func majority(items []benchmark.Item) (*float64, string) {
+	counts := map[benchmark.Answer]int{}
+	var most benchmark.Answer
 	for _, it := range items {
-		_, _ = io.WriteString(h, it.Prompt)
-		_, _ = h.Write([]byte{0})
+		if len(it.Choices) == 0 {
+			return nil, ""
+		}
+		counts[it.Gold]++
 	}
-	return hex.EncodeToString(h.Sum(nil))
+	for _, answer := range slices.Sorted(maps.Keys(counts)) {
+		if counts[answer] > counts[most] {
+			most = answer
+		}
+	}
+	share := float64(counts[most]) / float64(len(items))
+	return &share, string(most)
 }
+
+// z95 is the 0.975 quantile of the normal distribution.
+const z95 = 1.959963984540054
 
 // Wilson is the 95 % interval of Wilson (1927) for correct of items, items > 0:
 //
 //	(p + z²/2n ± z √(p(1−p)/n + z²/4n²)) / (1 + z²/n),  p = correct/items, z = 1.95996
 func Wilson(correct, items int) (low, high float64) {
-	const z = 1.959963984540054
+	const z = z95
 	n := float64(items)
 	p := float64(correct) / n
 	middle := p + z*z/(2*n)

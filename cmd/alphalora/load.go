@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"alphalora/eval"
 	"alphalora/internal/fault"
 	"alphalora/model"
 	"alphalora/model/generate"
@@ -40,6 +41,7 @@ type loaded struct {
 	adapter   *moelora.Adapter // nil: the base alone
 	generator *generate.Generator
 	tokenizer *tokenizer.Tokenizer // nil until asked for
+	forks     *eval.Forks          // nil until asked for
 }
 
 // load reads the model and, where one is named, its adapter.
@@ -69,6 +71,9 @@ func (a *app) load(ctx context.Context, s *subject) (*loaded, error) {
 // close frees what lies on the device.
 func (l *loaded) close() {
 	l.generator.Close()
+	if l.forks != nil {
+		l.forks.Close()
+	}
 	if l.tokenizer != nil {
 		l.tokenizer.Close()
 	}

@@ -26,6 +26,8 @@ var verbs = []func(*app) *cobra.Command{
 	mergeCommand,
 	exportCommand,
 	importCommand,
+	compareCommand,
+	dataCommand,
 	demoCommand,
 	benchCommand,
 	doctorCommand,

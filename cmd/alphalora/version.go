@@ -39,7 +39,7 @@ func versionCommand(a *app) *cobra.Command {
 	cmd.RunE = func(*cobra.Command, []string) error {
 		b := readBuild()
 		out := a.text(*jsonPath)
-		_, _ = fmt.Fprintf(out, "alphalora %s (%s, %s)\n", strings.TrimSpace(b.Program+" "+b.Revision), b.Go, b.Platform)
+		_, _ = fmt.Fprintf(out, "alphalora %s (%s, %s)\n", b.version(), b.Go, b.Platform)
 		for _, path := range told {
 			if version, ok := b.Libraries[path]; ok {
 				_, _ = fmt.Fprintf(out, "  %s %s\n", path, version)
@@ -71,3 +71,6 @@ func readBuild() build {
 	}
 	return b
 }
+
+// version is the program's version with its revision.
+func (b build) version() string { return strings.TrimSpace(b.Program + " " + b.Revision) }

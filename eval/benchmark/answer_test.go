@@ -135,6 +135,17 @@ func TestNumberAnswers(t *testing.T) {
 		"The answer is: 1.2.3":                        all(none),
 		"The answer is: 1/0":                          all(none),
 		"The answer is: 1/2/2020":                     all(none),
+		"The answer is: 5:30":                         all(none),
+		"The answer is: 2:3":                          all(none),
+		"The answer is: 10^3":                         all(none),
+		"The answer is: 10^{-3}":                      all(none),
+		"The answer is: 20 m^2":                       all("20"),
+		"The answer is: ½":                            all(none),
+		"The answer is: 1,000,000 dollars":            all("1000000"),
+		"The answer is: £3.50 each.":                  all("3.5"),
+		"The answer is: **42**":                       all("42"),
+		"The answer is: 2 1/4 %":                      all("2.25"),
+		"The answer is: -0.0":                         all("-0"),
 		"The answer is: - 5":                          all(none),
 		"The answer is: B12":                          all(none),
 		"The answer is: 1" + strings.Repeat("0", 400): all(none),
@@ -165,7 +176,7 @@ func TestNumberEqual(t *testing.T) {
 		{"-18", "18", false}, {"1800", "18", false}, {"0.18", "18", false}, {"10", "9.8", false}, {"9.8", "9.8", true},
 		{"0.333", "0.3333333333333333", true}, {"0.167", "0.16666666666666666", true}, {"0.33", "0.3333333333333333", false},
 		{"0.0808", "0.08", true}, {"0.081", "0.08", false}, {"0.0001", "0.0002", false}, {"0", "0", true}, {"0.0005", "0", false}, {"70050", "70000", false}, {"70000.0005", "70000", true},
-		{"", "0", false}, {"1 2", "1", false},
+		{"", "0", false}, {"1 2", "1", false}, {"-0", "0", true}, {"0.05", "5", false}, {"500", "5", false}, {"3/4", "0.75", true}, {"109,200,000", "109200000", true},
 	} {
 		require.Equal(t, c.want, Number.Equal(c.a, c.gold), "%s against %s", c.a, c.gold)
 	}

@@ -9,6 +9,10 @@
 // instruction in the Alpaca wrapper of [alphalora/internal/alpaca], the one that
 // training uses.
 //
+// Each reads its official files (GLUE's tables, JSONL, problems.json, the Parquet files
+// of the Hugging Face hub) and the ready-made records of those papers, to the same
+// prompts, byte for byte; [Benchmark.Prepare] turns the one into the other.
+//
 //	format   answer in training                published reading
 //	choice   Answer: The answer is B.          exactly one match (MoLA)
 //	label    Answer: not entailment.           first match (LayerIF)
@@ -20,8 +24,10 @@
 package benchmark
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
-	"path/filepath"
+	"io"
 	"strings"
 
 	"alphalora/internal/alpaca"
@@ -38,14 +44,23 @@ type Item struct {
 	Output      string   // the text that training would have the model write
 	Gold        Answer   // the right answer
 	Choices     []string // the possible answers (letters or labels); nil for numbers
+	Options     []string // the text of each lettered choice, where the record has them apart
 	Candidates  []string // Choices as full answer texts, for likelihood scoring
+
+	template Template
 }
 
 // WithInstruction is the item asked with another instruction, its prompt wrapped anew.
 func (it Item) WithInstruction(instruction string) Item {
 	it.Instruction = instruction
-	it.Prompt = alpaca.Prompt(instruction, it.Input)
+	it.Prompt = it.template.wrap(instruction, it.Input)
 	return it
+}
+
+// WithTemplate is the item asked in another wrapper.
+func (it Item) WithTemplate(t Template) Item {
+	it.template = t
+	return it.WithInstruction(it.Instruction)
 }
 
 // Benchmark is a named set of questions with one answer format.
@@ -54,8 +69,10 @@ type Benchmark struct {
 	Format Format
 	Labels []string // the labels, where the format is [Label]
 
-	files  map[string][]string // split → names of its file, the preferred first
-	decode decoder
+	files   map[string][]string // split → patterns of its files, the preferred first
+	columns []string            // of tables that do not name theirs in a first line
+	hub     string              // the dataset on the Hugging Face hub with its official files; empty: there is none
+	decode  decoder
 }
 
 // All lists the ten benchmarks, in the order in which results are shown.
@@ -90,14 +107,15 @@ func Find(name string) (Benchmark, error) {
 // named train, validation and test (.json or .jsonl). labels is for the [Label]
 // format only; the letters of a [Choice] item come from its text, "(A) .. (B) ..".
 func New(name string, format Format, labels []string) Benchmark {
-	return Benchmark{Name: name, Format: format, Labels: labels, files: instructionFiles(), decode: instruction}
+	return Benchmark{Name: name, Format: format, Labels: labels, files: files(nil, nil, nil), decode: instruction}
 }
 
-func instructionFiles() map[string][]string {
+// files are the patterns of the three splits: the ready-made files, then the official ones.
+func files(train, validation, test []string) map[string][]string {
 	return map[string][]string{
-		"train":      {"train.json", "train.jsonl"},
-		"validation": {"validation.json", "validation.jsonl"},
-		"test":       {"test.json", "test.jsonl"},
+		"train":      append([]string{"train.json", "train.jsonl"}, train...),
+		"validation": append([]string{"validation.json", "validation.jsonl"}, validation...),
+		"test":       append([]string{"test.json", "test.jsonl"}, test...),
 	}
 }
 
@@ -121,7 +139,7 @@ func response(text string) string {
 
 // item finishes a decoded problem.
 func (b Benchmark) item(index int, p problem) Item {
-	it := Item{Index: index, ID: p.id, Input: p.input, Output: p.output, Gold: p.gold, Choices: p.choices}
+	it := Item{Index: index, ID: p.id, Input: p.input, Output: p.output, Gold: p.gold, Choices: p.choices, Options: p.options, template: Alpaca}
 	if it.Output == "" {
 		it.Output = b.Format.Write(p.gold)
 	}
@@ -131,19 +149,13 @@ func (b Benchmark) item(index int, p problem) Item {
 	return it.WithInstruction(p.instruction)
 }
 
-// folder is the benchmark's own folder: dir/NAME where that exists, else dir.
-func (b Benchmark) folder(dir string) (string, error) {
-	if own := filepath.Join(dir, b.Name); isDir(own) {
-		return own, nil
+// PromptHash is the SHA-256 of all prompts in order, a zero byte after each: equal
+// hashes are equal questions.
+func PromptHash(items []Item) string {
+	h := sha256.New()
+	for _, it := range items {
+		_, _ = io.WriteString(h, it.Prompt)
+		_, _ = h.Write([]byte{0})
 	}
-	if !isDir(dir) {
-		return "", fault.Input(dir, "name a benchmark's folder, or the folder that holds one folder a benchmark", "is not a folder")
-	}
-	base := filepath.Base(filepath.Clean(dir))
-	for _, other := range All() {
-		if other.Name == base && other.Name != b.Name {
-			return "", fault.Input(dir, "name the folder of "+b.Name, "is the folder of %s, not of %s", base, b.Name)
-		}
-	}
-	return dir, nil
+	return hex.EncodeToString(h.Sum(nil))
 }

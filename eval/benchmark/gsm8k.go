@@ -16,7 +16,10 @@ func gsm8k() Benchmark {
 	return Benchmark{
 		Name:   "gsm8k",
 		Format: Number,
-		files:  map[string][]string{"train": {"train.jsonl", "train.json"}, "test": {"test.jsonl", "test.json"}},
+		files: map[string][]string{
+			"train": {"train.jsonl", "train.json", "main/train-*.parquet", "train-*.parquet"},
+			"test":  {"test.jsonl", "test.json", "main/test-*.parquet", "test-*.parquet"}},
+		hub: "openai/gsm8k",
 		decode: func(b Benchmark, f fields) (problem, error) {
 			if f.has("instruction") {
 				return instruction(b, f)

@@ -25,8 +25,8 @@ const slack = 1e-9
 
 // number reads quantities as people write them: signs, thousands' commas,
 // decimals, fractions (3/4, 1 1/2, \frac{3}{4}), a currency sign before and a unit
-// after; "50%" is 50. What has no single reading (1,23; 1.2.3; 1/2/2020; a minus
-// sign that may be a bullet) is not an answer.
+// after, m^2 too; "50%" is 50. What has no single reading (1,23; 1.2.3; 1/2/2020; 5:30;
+// 10^3; a minus sign that may be a bullet) is not an answer.
 //
 // Under the rules first and last it is the first number in the line that follows
 // the first or last "The answer is:" (after the last "=" there, where there is one);
@@ -121,6 +121,7 @@ var (
 	digitsPattern = regexp.MustCompile(`(?:\d|\.\d)(?:[.,]?\d)*`)
 	wellFormed    = regexp.MustCompile(`^(?:\d+|\d{1,3}(?:,\d{3})+)?(?:\.\d+)?$`)
 	overPattern   = regexp.MustCompile(`^\s?/\s?((?:\d|\.\d)(?:[.,]?\d)*)`)
+	joinPattern   = regexp.MustCompile(`^(?:\^[{(]?-?|:)\d+`)
 	powerPattern  = regexp.MustCompile(`^[eE][+-]?\d{1,4}\b`)
 	latexMixed    = regexp.MustCompile(`(\d)(\\[dt]?frac)`)
 	latexFraction = regexp.MustCompile(`\\[dt]?frac\{(\d+)\}\{(\d+)\}`)
@@ -138,8 +139,8 @@ func quantities(text string) []quantity {
 		from := at + span[0]
 		q := readQuantity(text, from, at+span[1])
 		at = q.to
-		if before, _ := utf8.DecodeLastRuneInString(text[:from]); unicode.IsLetter(before) || before == '_' {
-			continue // part of a name: B12
+		if before, _ := utf8.DecodeLastRuneInString(text[:from]); unicode.IsLetter(before) || before == '_' || before == '^' {
+			continue // part of a name or a unit: B12, m^2
 		}
 		if n := len(found); n > 0 && mixed(text, found[n-1], q) {
 			found[n-1] = quantity{addFraction(found[n-1].value, q.value), found[n-1].from, q.to, found[n-1].sure && q.sure}
@@ -169,6 +170,10 @@ func readQuantity(text string, from, to int) quantity {
 		below, ok := decimal(over[1])
 		q.sure = q.sure && ok && below != 0 && parts == 0
 		q.value /= below
+	}
+	if joined := joinPattern.FindString(text[q.to:]); joined != "" {
+		q.to += len(joined)
+		q.sure = false
 	}
 	negative, sure := sign(text[:from])
 	if negative {

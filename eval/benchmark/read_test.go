@@ -54,6 +54,14 @@ func TestBadInputNamesTheRecord(t *testing.T) {
 		{"blank choice", letter, choice(`,"choices":["x"," "],"output":"Answer: The answer is A."`), []string{"choice B is empty"}},
 		{"choices of another kind", letter, choice(`,"choices":7,"output":"Answer: The answer is A."`), []string{`"choices"`}},
 		{"27 choices", letter, choice(`,"choices":[` + strings.Repeat(`"x",`, 26) + `"x"],"output":"Answer: The answer is A."`), []string{"27 choices"}},
+		{"no choices", csqa, `[{"question":"q","answerKey":"A"}]`, []string{`"choices" is missing`}},
+		{"a choice without a label", csqa, `[{"question":{"stem":"q","choices":[{"text":"x"},{"text":"y","label":"B"}]},"answerKey":"A"}]`, []string{"labelled , B"}},
+		{"a number beyond the choices", science, `[{"question":"q","choices":["x","y"],"answer":2,"hint":""}]`, []string{`"2" is none of its 2`}},
+		{"a number as text", science, `[{"question":"q","choices":["x","y"],"answer":"1","hint":""}]`, []string{`"1" is none of its 2`}},
+		{"hidden label", cola(), `[{"sentence":"x","label":-1}]`, []string{"record 1", "no label"}},
+		{"no label", cola(), `[{"sentence":"x"}]`, []string{"no label"}},
+		{"label beyond", mrpc(), `[{"sentence1":"x","sentence2":"y","label":2}]`, []string{`"2" is none of 0, 1`}},
+		{"one sentence", mrpc(), `[{"sentence1":"x","label":1}]`, []string{`"sentence2" is missing`}},
 		{"other letters", csqa, `[{"question":"q","choices":{"label":["1","2"],"text":["x","y"]},"answerKey":"1"}]`, []string{"labelled 1, 2"}},
 		{"no answerKey", csqa, `[{"question":"q","choices":{"label":["A","B"],"text":["x","y"]}}]`, []string{`"answerKey" is missing`}},
 		{"answerKey beyond", csqa, `[{"question":"q","choices":{"label":["A","B"],"text":["x","y"]},"answerKey":"C"}]`, []string{`"C" is none of its 2`}},
@@ -114,12 +122,12 @@ func TestFindAndFileErrors(t *testing.T) {
 	require.ErrorContains(t, err, `"glue": is not known (choose one of mrpc, cola`)
 	b, err := Find("svamp")
 	require.NoError(t, err)
-	_, err = b.File("testdata", "train")
+	_, err = b.Files("testdata", "train")
 	require.ErrorContains(t, err, `split "train": is not a split of svamp (choose one of test)`)
-	_, err = b.File("testdata/rte", "test")
+	_, err = b.Files("testdata/rte", "test")
 	require.ErrorContains(t, err, "is the folder of rte, not of svamp")
-	_, err = b.File(filepath.Join("testdata", "absent"), "test")
-	require.ErrorContains(t, err, "is not a folder")
+	_, err = b.Files(filepath.Join("testdata", "absent"), "test")
+	require.ErrorContains(t, err, "is not a folder that can be read: no such file")
 	_, err = b.Load(t.TempDir(), "test")
 	require.ErrorContains(t, err, "SVAMP.json")
 	require.Equal(t, fault.StatusBad, fault.ExitStatus(err))

@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -14,6 +16,8 @@ type problem struct {
 	output                 string // training text; empty: what the format writes
 	gold                   Answer
 	choices                []string
+	options                []string // texts of the choices
+	skipped                bool     // it belongs to the file, and not to the benchmark
 }
 
 // decoder turns a record into a problem; its errors continue "record 3: ".
@@ -75,23 +79,54 @@ func (f fields) scalar(key string) (string, error) {
 	return s, nil
 }
 
-// choices reads ["red", "blue"], or {"text": [..], "label": ["A", "B"]} where the
-// labels must be the letters from A on.
+// firstScalar is [fields.scalar] of the first of several keys that is there.
+func (f fields) firstScalar(keys ...string) (string, error) {
+	for _, key := range keys {
+		if f.has(key) {
+			return f.scalar(key)
+		}
+	}
+	return "", nil
+}
+
+// open brings up the members of a field that is an object.
+func (f fields) open(key string) fields {
+	var members fields
+	if json.Unmarshal(f[key], &members) != nil {
+		return f
+	}
+	opened := maps.Clone(f)
+	maps.Copy(opened, members)
+	return opened
+}
+
+// choices reads ["red", "blue"], {"text": [..], "label": ["A", "B"]} or
+// [{"text": .., "label": "A"}, ..]; labels must be the letters from A on.
 func (f fields) choices() ([]string, error) {
+	if !f.has("choices") {
+		return nil, fmt.Errorf("the field %q is missing", "choices")
+	}
 	var list []string
 	var table struct{ Text, Label []string }
+	var pairs []struct{ Text, Label string }
 	switch {
 	case json.Unmarshal(f["choices"], &list) == nil:
+		table.Label = letters(len(list))
 	case json.Unmarshal(f["choices"], &table) == nil:
 		list = table.Text
-		if !slices.Equal(table.Label, letters(len(list))) {
-			return nil, fmt.Errorf("its %d choices are labelled %s, not by the letters from A on", len(list), clip(strings.Join(table.Label, ", ")))
+	case json.Unmarshal(f["choices"], &pairs) == nil:
+		list, table.Label = nil, nil // what the attempts above left
+		for _, p := range pairs {
+			list, table.Label = append(list, p.Text), append(table.Label, p.Label)
 		}
 	default:
-		return nil, errors.New(`the field "choices" is neither a list of strings nor {"text", "label"} lists`)
+		return nil, errors.New(`the field "choices" is neither a list of strings nor of {"text", "label"}, nor {"text", "label"} lists`)
 	}
 	if len(list) < 2 || len(list) > 26 {
 		return nil, fmt.Errorf("it has %d choices; 2 to 26 can be lettered", len(list))
+	}
+	if len(list) <= 26 && !slices.Equal(table.Label, letters(len(list))) {
+		return nil, fmt.Errorf("its %d choices are labelled %s, not by the letters from A on", len(list), clip(strings.Join(table.Label, ", ")))
 	}
 	if i := slices.IndexFunc(list, func(s string) bool { return strings.TrimSpace(s) == "" }); i >= 0 {
 		return nil, fmt.Errorf("its choice %s is empty", letters(26)[i])
@@ -155,17 +190,23 @@ func instruction(b Benchmark, f fields) (problem, error) {
 	if p.choices, err = b.Format.options(b.Labels, f, p.instruction+p.input); err != nil {
 		return problem{}, err
 	}
+	if b.Format == Choice && f.has("choices") {
+		if p.options, err = f.choices(); err != nil {
+			return problem{}, err
+		}
+	}
 	p.gold, err = b.Format.gold(answer, p.output, p.choices)
 	return p, err
 }
 
 // question is the decoder of lettered questions: ready-made records as they are,
-// others with the prompt that stem builds and the letter in the field key.
+// others with the prompt that stem builds and the right choice in the field key.
 func question(key string, stem func(f fields) (string, error)) decoder {
 	return func(b Benchmark, f fields) (problem, error) {
 		if f.has("instruction") {
 			return instruction(b, f)
 		}
+		f = f.open("question")
 		texts, err := f.choices()
 		if err != nil {
 			return problem{}, err
@@ -174,19 +215,31 @@ func question(key string, stem func(f fields) (string, error)) decoder {
 		if err != nil {
 			return problem{}, err
 		}
-		id, err := f.scalar("id")
-		if err != nil {
+		p := problem{instruction: head + optionLine(texts), choices: letters(len(texts)), options: texts}
+		if p.id, err = f.scalar("id"); err != nil {
 			return problem{}, err
 		}
-		letter, err := f.text(key)
-		if err != nil {
-			return problem{}, err
-		}
-		if !slices.Contains(letters(len(texts)), letter) {
-			return problem{}, fmt.Errorf("its answer %q is none of its %d choices", clip(letter), len(texts))
-		}
-		return problem{id: id, instruction: head + optionLine(texts), gold: Answer(letter), choices: letters(len(texts))}, nil
+		p.gold, err = f.letter(key, len(texts))
+		return p, err
 	}
+}
+
+// letter is the right one of n choices: a letter, or a number from 0.
+func (f fields) letter(key string, n int) (Answer, error) {
+	answer, err := f.scalar(key)
+	if err != nil {
+		return "", err
+	}
+	if !f.has(key) {
+		return "", fmt.Errorf("the field %q is missing", key)
+	}
+	if i, err := strconv.Atoi(answer); err == nil && i >= 0 && i < n && f[key][0] != '"' {
+		return Answer(letters(n)[i]), nil
+	}
+	if !slices.Contains(letters(n), answer) {
+		return "", fmt.Errorf("its answer %q is none of its %d choices", clip(answer), n)
+	}
+	return Answer(answer), nil
 }
 
 // wordProblem finishes an arithmetic question whose gold is the text answer.

@@ -134,9 +134,9 @@ func TestOfficialFilesAskWhatTheReadyMadeAsk(t *testing.T) {
 		b, err := Find(filepath.Dir(official))
 		require.NoError(t, err)
 		require.Equal(t, answersByPrompt(t, b, filepath.Join(root, ready)), answersByPrompt(t, b, filepath.Join(root, official)), official)
-		chosen, err := b.File(root, "test")
+		chosen, err := b.Files(root, "test")
 		require.NoError(t, err)
-		require.Equal(t, filepath.Join(root, official), chosen, "the official file is preferred")
+		require.Equal(t, []string{filepath.Join(root, official)}, chosen, "the official file is preferred")
 	}
 }
 

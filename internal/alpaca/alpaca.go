@@ -6,6 +6,8 @@
 // line break; the answer follows directly.
 package alpaca
 
+import "strings"
+
 const (
 	plain  = "Below is an instruction that describes a task. Write a response that appropriately completes the request."
 	paired = "Below is an instruction that describes a task, paired with an input that provides further context. Write a response that appropriately completes the request."
@@ -22,4 +24,10 @@ func Prompt(instruction, input string) string {
 		return plain + "\n\n### Instruction:\n" + instruction + "\n\n" + ResponseHeader + "\n"
 	}
 	return paired + "\n\n### Instruction:\n" + instruction + "\n\n### Input:\n" + input + "\n\n" + ResponseHeader + "\n"
+}
+
+// StepByStep is the wrapper of MetaMath (Yu et al., 2023), in training and evaluation:
+// the answer follows the last full stop directly.
+func StepByStep(instruction, input string) string {
+	return strings.TrimSuffix(Prompt(instruction, input), "\n") + " Let's think step by step."
 }

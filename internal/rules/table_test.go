@@ -85,11 +85,12 @@ var libraries = []library{
 		"graphs are built where the mathematics is; formats, text and pages need none"},
 	{"github.com/daulet/tokenizers", []string{"model/tokenizer"}, "one package owns the foreign tokenizer's memory"},
 	{"github.com/ardanlabs/jinja", []string{"model/tokenizer/chat"}, "templates run within bounds, which one package keeps"},
-	{"github.com/parquet-go/parquet-go", []string{"train/data"}, "one package reads records, and guards the library's panics"},
 	{"github.com/spf13/cobra", []string{"cmd/alphalora"}, "only cmd knows flags"},
 	{"github.com/schollz/progressbar", []string{"cmd/alphalora"}, "only cmd knows terminals"},
 	{"golang.org/x/term", []string{"cmd/alphalora"}, "only cmd knows terminals"},
 	{"github.com/goccy/go-yaml", []string{"configs"}, "one strict decoder reads every configuration"},
+	{"github.com/parquet-go/parquet-go", []string{"eval/benchmark", "train/data"}, "a foreign table is read where its records are understood"},
+	{"github.com/gomlx/go-huggingface", []string{"cmd/alphalora"}, "nothing is downloaded but by a verb that was told to"},
 	{"gonum.org/v1/plot", []string{"internal/report"}, "only the report draws"},
 }
 
