@@ -38,10 +38,11 @@ func (r Run) check(allocated bool) (problems []string) {
 type ruler func(ok bool, format string, args ...any)
 
 func (a Adapter) check(rule ruler) {
-	if a.Kind != Full {
-		_, err := moelora.KindNamed(a.Kind)
-		rule(err == nil, "adapter.kind: %v", err)
+	names := []string{Full}
+	for _, kind := range moelora.Kinds() {
+		names = append(names, kind.Name)
 	}
+	rule(slices.Contains(names, a.Kind), "adapter.kind is %q: one of %s is needed", a.Kind, strings.Join(names, ", "))
 	rule(a.Mask == MaskShared || a.Mask == MaskExpert, "adapter.dropout_mask is %q: shared or expert is needed", a.Mask)
 	rule(finite(a.ZLoss) && a.ZLoss >= 0, "adapter.z_loss is %v: 0 or more is needed", a.ZLoss)
 	rule(finite(a.RateRatio) && a.RateRatio >= 0, "adapter.rate_ratio is %v: a number above 0, or 0 for the kind's own, is needed", a.RateRatio)

@@ -82,7 +82,7 @@ func TestWrongConfigurations(t *testing.T) {
 		least + "adapter: {dropout: 1}":                              "adapter.dropout is 1: at least 0 and below 1 is needed",
 		least + "adapter: {targets: [x_proj]}":                       `adapter.targets has "x_proj"`,
 		least + "adapter: {targets: [q_proj, q_proj]}":               "adapter.targets has q_proj twice",
-		least + "adapter: {kind: dora}":                              `adapter.kind is "dora"`,
+		least + "adapter: {kind: qlora}":                             `adapter.kind is "qlora": one of full, moe-lora, lora, rslora, dora, lora-plus, loramoe, mixlora is needed`,
 		least + "adapter: {from: a}\nallocation: {experts: 8}":       "allocation stands beside adapter.from",
 		least + "adapter: {kind: full}\nallocation: {experts: 8}":    "allocation is set, but adapter.kind full has none",
 		least + "allocation: {strategy: best}":                       "allocation.strategy",
