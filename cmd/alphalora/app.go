@@ -129,6 +129,8 @@ func writable(flag, path string) error {
 	what, remedy := flag+" "+path, "name a file in a directory that you may write to"
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		return fault.Input(what, remedy, "is a directory")
+	} else if err == nil && !info.Mode().IsRegular() {
+		return nil // a device or a pipe
 	}
 	probe, err := os.CreateTemp(filepath.Dir(path), ".alphalora-*")
 	if err != nil {

@@ -4,6 +4,7 @@ package atomicfile
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,8 +12,12 @@ import (
 )
 
 // Write creates or replaces path with what fill writes. When fill or the disk
-// fails, path is as it was before and no temporary file stays.
+// fails, path is as it was before and no temporary file stays. A device or a pipe, such as
+// /dev/null, is no file to replace: it is written into.
 func Write(path string, fill func(w io.Writer) error) (err error) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
+		return into(path, fill)
+	}
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".tmp-*")
 	if err != nil {
@@ -45,6 +50,18 @@ func Write(path string, fill func(w io.Writer) error) (err error) {
 		return err
 	}
 	return syncDir(dir)
+}
+
+// into writes into what is there.
+func into(path string, fill func(w io.Writer) error) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return fmt.Errorf("%s: cannot be written: %w", path, err)
+	}
+	if err := errors.Join(fill(f), f.Close()); err != nil {
+		return fmt.Errorf("%s: not written: %w", path, err)
+	}
+	return nil
 }
 
 // WriteBytes is [Write] of one byte slice.

@@ -56,3 +56,23 @@ func TestDirIsWholeOrAbsent(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, entries, 1)
 }
+
+// TestDevicesAreWrittenInto holds that a pipe stays a pipe: who runs as root must not lose
+// /dev/null by naming it.
+func TestDevicesAreWrittenInto(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pipe")
+	require.NoError(t, syscall.Mkfifo(path, 0o600))
+	read := make(chan string)
+	go func() {
+		content, err := os.ReadFile(path)
+		read <- string(content)
+		if err != nil {
+			t.Error(err)
+		}
+	}()
+	require.NoError(t, WriteBytes(path, []byte("through")))
+	require.Equal(t, "through", <-read)
+	info, err := os.Lstat(path)
+	require.NoError(t, err)
+	require.Equal(t, os.ModeNamedPipe, info.Mode().Type())
+}
