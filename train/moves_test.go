@@ -16,7 +16,10 @@ import (
 )
 
 // tiny is a random model of three layers with an adapter of 1, 3 and 2 experts.
-func tiny(t *testing.T) (*model.Model, *moelora.Adapter) {
+func tiny(t *testing.T) (*model.Model, *moelora.Adapter) { return tinyOf(t, moelora.MoELoRA) }
+
+// tinyOf is that with an adapter of some kind.
+func tinyOf(t *testing.T, k moelora.Kind) (*model.Model, *moelora.Adapter) {
 	eng, err := engine.Open("")
 	require.NoError(t, err)
 	d := model.Description{Family: "llama", Vocabulary: 40, Hidden: 16, Layers: 3, Heads: 4, KVHeads: 2, HeadDim: 4,
@@ -24,7 +27,10 @@ func tiny(t *testing.T) (*model.Model, *moelora.Adapter) {
 	m, err := model.NewRandom(eng, d, "float32", 5)
 	require.NoError(t, err)
 	experts := []int{1, 3, 2}
-	a, err := moelora.New(m, moelora.Shape{Rank: 4, Alpha: 8, Experts: experts, TopK: moelora.DefaultTopK(experts), Targets: model.Sites()}, 6)
+	if k.Single {
+		experts = []int{1, 1, 1}
+	}
+	a, err := moelora.New(m, moelora.Shape{Kind: k, Rank: 4, Alpha: 8, Experts: experts, TopK: k.TopK(experts), Targets: model.Sites()}, 6)
 	require.NoError(t, err)
 	return m, a
 }
@@ -65,9 +71,19 @@ func quick() settings {
 	return settings{optimizer: AdamW{Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8}, maxGradNorm: 1, balance: 0.01, dropout: 0.1, seed: 3}
 }
 
-// TestEveryAdapterTensorMovesAndTheBaseDoesNot trains three steps.
+// TestEveryAdapterTensorMovesAndTheBaseDoesNot trains three steps with each kind.
 func TestEveryAdapterTensorMovesAndTheBaseDoesNot(t *testing.T) {
-	m, a := tiny(t)
+	moved := map[string]int{"moe-lora": 7 * (2 + 6 + 1 + 4 + 1), "loramoe": 7 * (2 + 6 + 1 + 4 + 1),
+		"lora": 7 * 6, "rslora": 7 * 6, "lora-plus": 7 * 6, "dora": 7 * 9, "mixlora": 7*2 + 4*2*2 + 3*2*(3+2) + 2}
+	for _, k := range moelora.Kinds() {
+		t.Run(k.Name, func(t *testing.T) { require.Equal(t, moved[k.Name], requireMoves(t, k)) })
+	}
+}
+
+// requireMoves returns how many tensors of the adapter's file moved: all but routers
+// without a choice.
+func requireMoves(t *testing.T, k moelora.Kind) (moved int) {
+	m, a := tinyOf(t, k)
 	before, err := a.Values()
 	require.NoError(t, err)
 	base := hash(t, m.Params)
@@ -85,7 +101,6 @@ func TestEveryAdapterTensorMovesAndTheBaseDoesNot(t *testing.T) {
 	}
 	after, err := a.Values()
 	require.NoError(t, err)
-	moved := 0
 	for name, tensor := range after {
 		if strings.Contains(name, "layers.0.") && strings.Contains(name, "router") {
 			require.Equal(t, before[name].Data, tensor.Data, "%s: a single expert needs no router", name)
@@ -94,8 +109,8 @@ func TestEveryAdapterTensorMovesAndTheBaseDoesNot(t *testing.T) {
 		require.NotEqual(t, before[name].Data, tensor.Data, name)
 		moved++
 	}
-	require.Equal(t, 7*(2+6+1+4+1), moved)
 	require.Equal(t, base, hash(t, m.Params), "the base is frozen")
+	return moved
 }
 
 // TestAccumulation holds that micro-batches do not change the step.
