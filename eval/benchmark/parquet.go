@@ -1,7 +1,6 @@
 package benchmark
 
 import (
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +12,7 @@ import (
 	"github.com/parquet-go/parquet-go/format"
 
 	"alphalora/internal/fault"
+	"alphalora/internal/parquetfile"
 )
 
 // eachRow streams the rows of a Parquet file as records: a column's text or number by its
@@ -25,10 +25,7 @@ func eachRow(name string, r io.ReaderAt, size int64, do recordFunc) (err error) 
 			err = badRecord(name, n+1, fmt.Errorf("the Parquet data are damaged: %v", p))
 		}
 	}()
-	if err := checkFooter(r, size); err != nil {
-		return fault.Input(name, "fetch it anew", "is not a whole Parquet file: %v", err)
-	}
-	file, err := parquet.OpenFile(r, size, parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
+	file, err := parquetfile.Open(r, size)
 	if err != nil {
 		return fault.Input(name, "fetch it anew", "is not a whole Parquet file: %v", err)
 	}
@@ -53,19 +50,6 @@ func eachRow(name string, r io.ReaderAt, size int64, do recordFunc) (err error) 
 	}
 	if int64(n) != file.NumRows() {
 		return badRecord(name, n+1, errors.New("is missing: the file ends before it"))
-	}
-	return nil
-}
-
-// checkFooter refuses a file whose last bytes claim a longer footer than the file: the
-// library would allocate it.
-func checkFooter(r io.ReaderAt, size int64) error {
-	var tail [8]byte
-	if _, err := r.ReadAt(tail[:], size-int64(len(tail))); err != nil || string(tail[4:]) != "PAR1" {
-		return errors.New("it does not end in PAR1")
-	}
-	if footer := int64(binary.LittleEndian.Uint32(tail[:4])); footer > size-12 {
-		return fmt.Errorf("its footer of %d bytes is longer than the file", footer)
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 
 	"alphalora/internal/fault"
+	"alphalora/internal/parquetfile"
 )
 
 // parquetRows is how many rows are decoded together.
@@ -56,15 +57,8 @@ func guarded(read func() error) (err error) {
 
 // openParquet reads the file's description.
 func openParquet(in *input) (*parquet.File, error) {
-	size := in.info.Size()
-	if err := checkFooter(in.f, size); err != nil {
-		return nil, errDamaged{err}
-	}
-	file, err := parquet.OpenFile(in.f, size, parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
+	file, err := parquetfile.Open(in.f, in.info.Size())
 	if err != nil {
-		return nil, errDamaged{err}
-	}
-	if err := checkColumns(in.f, size, file); err != nil {
 		return nil, errDamaged{err}
 	}
 	return file, nil
