@@ -7,7 +7,9 @@ import (
 	"strings"
 
 	"alphalora/alphalora"
+	"alphalora/model"
 	"alphalora/moelora"
+	"alphalora/train"
 )
 
 // check holds the rules on single values and between them.
@@ -32,6 +34,8 @@ func (r Run) check(allocated bool) (problems []string) {
 	}
 	r.Data.check(rule)
 	r.Training.check(rule)
+	rule(len(r.Data.Validation) > 0 || (r.Training.ValidateEvery == 0 && r.Training.Patience == 0),
+		"training.validate_every or patience is set, but data.validation is empty: name files there")
 	return problems
 }
 
@@ -105,10 +109,14 @@ func (t Training) check(rule ruler) {
 	rule(t.Batch >= 1 && t.Batch <= 1<<20, "training.batch is %d: 1 or more is needed", t.Batch)
 	rule(t.MicroBatch >= 1 && t.Batch%max(t.MicroBatch, 1) == 0, "training.micro_batch is %d: a divisor of batch %d is needed", t.MicroBatch, t.Batch)
 	rule(finite(t.LearningRate) && t.LearningRate > 0, "training.learning_rate is %v: a number above 0 is needed", t.LearningRate)
-	rule(t.Schedule == "linear" || t.Schedule == "constant", "training.schedule is %q: linear or constant is needed", t.Schedule)
-	rule(t.WarmupSteps >= 0, "training.warmup_steps is %d: 0 or more is needed", t.WarmupSteps)
-	rule(t.Steps == 0 || t.WarmupSteps <= t.Steps, "training.warmup_steps is %d: at most steps, %d, is needed", t.WarmupSteps, t.Steps)
+	t.checkSchedule(rule)
 	rule(finite(t.WeightDecay) && t.WeightDecay >= 0, "training.weight_decay is %v: 0 or more is needed", t.WeightDecay)
+	for i, role := range t.NoDecay {
+		rule(slices.Contains(model.Roles(), model.Role(role)), "training.no_decay has %q: some of %v are needed", role, model.Roles())
+		rule(!slices.Contains(t.NoDecay[:i], role), "training.no_decay has %s twice", role)
+	}
+	rule(t.ValidateEvery >= 0, "training.validate_every is %d: 0 or more is needed", t.ValidateEvery)
+	rule(t.Patience >= 0, "training.patience is %d: 0 or more is needed", t.Patience)
 	rule(finite(t.MaxGradNorm) && t.MaxGradNorm >= 0, "training.max_grad_norm is %v: 0 or more is needed", t.MaxGradNorm)
 	for _, b := range t.Betas {
 		rule(b >= 0 && b < 1, "training.betas has %v: at least 0 and below 1 is needed", b)
@@ -117,6 +125,18 @@ func (t Training) check(rule ruler) {
 	rule(t.DType == "float32" || t.DType == "bfloat16", "training.dtype is %q: float32 or bfloat16 is needed", t.DType)
 	rule(t.CheckpointEvery >= 0, "training.checkpoint_every is %d: 0 or more is needed", t.CheckpointEvery)
 	rule(t.KeepCheckpoints >= 1, "training.keep_checkpoints is %d: 1 or more is needed", t.KeepCheckpoints)
+}
+
+func (t Training) checkSchedule(rule ruler) {
+	rule(slices.Contains(train.Schedules(), t.Schedule), "training.schedule is %q: one of %s is needed", t.Schedule, strings.Join(train.Schedules(), ", "))
+	rule(t.WarmupSteps >= 0, "training.warmup_steps is %d: 0 or more is needed", t.WarmupSteps)
+	rule(t.Steps == 0 || t.WarmupSteps <= t.Steps, "training.warmup_steps is %d: at most steps, %d, is needed", t.WarmupSteps, t.Steps)
+	rule(t.DecaySteps >= 0, "training.decay_steps is %d: 0 or more is needed", t.DecaySteps)
+	rule(t.Schedule == train.WSD || t.DecaySteps == 0, "training.decay_steps is set, but schedule %s has none: remove it", t.Schedule)
+	rule(t.Steps == 0 || t.WarmupSteps > t.Steps || t.WarmupSteps+t.DecaySteps <= t.Steps,
+		"training.decay_steps is %d: with warmup_steps at most steps, %d, is needed", t.DecaySteps, t.Steps)
+	rule(finite(t.MinRate) && t.MinRate >= 0 && t.MinRate <= 1, "training.min_rate is %v: 0 to 1 is needed", t.MinRate)
+	rule(t.Schedule != train.Constant || t.MinRate == 0, "training.min_rate is set, but schedule constant never falls: remove it")
 }
 
 func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }

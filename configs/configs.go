@@ -83,12 +83,17 @@ type Training struct {
 	Batch                 int        `yaml:"batch"`                  // samples of a step, 1 or more; default 128
 	MicroBatch            int        `yaml:"micro_batch"`            // rows that run together; divides batch; default 8
 	LearningRate          float64    `yaml:"learning_rate"`          // peak, above 0; default 3e-4
-	Schedule              string     `yaml:"schedule"`               // linear or constant; default linear
+	Schedule              string     `yaml:"schedule"`               // linear, cosine, constant or wsd (warm-up, stable, decay); default linear
 	WarmupSteps           int        `yaml:"warmup_steps"`           // of linear growth from 0, 0 for none; default 100
-	WeightDecay           float64    `yaml:"weight_decay"`           // of matrices; default 0, none
+	DecaySteps            int        `yaml:"decay_steps"`            // wsd: the last steps, in which the rate falls; default 0: a tenth of all
+	MinRate               float64    `yaml:"min_rate"`               // what the rate falls to, as a share of learning_rate, 0 to 1; default 0
+	WeightDecay           float64    `yaml:"weight_decay"`           // of AdamW; default 0, none
+	NoDecay               []string   `yaml:"no_decay"`               // what does not decay, of projection, norm, bias, embedding, head, expert, router and magnitude; default norm, bias, magnitude
 	MaxGradNorm           float64    `yaml:"max_grad_norm"`          // limit of the global norm, 0 for none; default 1
 	Betas                 [2]float64 `yaml:"betas"`                  // of AdamW; default 0.9, 0.999
 	Epsilon               float64    `yaml:"epsilon"`                // of AdamW; default 1e-8
+	ValidateEvery         int        `yaml:"validate_every"`         // steps from one validation to the next; default 0: once an epoch
+	Patience              int        `yaml:"patience"`               // end after so many validations without a lower loss; default 0: never
 	Seed                  int64      `yaml:"seed"`                   // of weights, order and dropout, any number; default 42
 	DType                 string     `yaml:"dtype"`                  // of the base: float32 or bfloat16; default bfloat16
 	GradientCheckpointing bool       `yaml:"gradient_checkpointing"` // recompute layers to save memory; default true
@@ -105,7 +110,7 @@ func Defaults() Run {
 		Allocation: Allocation{Strategy: "alphalora", Experts: 160, Beta: 2.5, Estimator: "hill", Metric: "alpha", Rounding: "largest-remainder"},
 		Data:       Data{Template: "alpaca", Cutoff: 256, TrainOnInputs: true, GroupByLength: true, Shuffle: true, OnError: "stop"},
 		Training: Training{Epochs: 20, Batch: 128, MicroBatch: 8, LearningRate: 3e-4, Schedule: "linear", WarmupSteps: 100,
-			MaxGradNorm: 1, Betas: [2]float64{0.9, 0.999}, Epsilon: 1e-8, Seed: 42, DType: "bfloat16",
+			MaxGradNorm: 1, NoDecay: []string{"norm", "bias", "magnitude"}, Betas: [2]float64{0.9, 0.999}, Epsilon: 1e-8, Seed: 42, DType: "bfloat16",
 			GradientCheckpointing: true, CheckpointEvery: 200, KeepCheckpoints: 3},
 	}
 }

@@ -58,6 +58,7 @@ type Decoder struct {
 	Checkpoint bool             // recompute each layer in the backward pass, to save memory
 	Full       bool             // the base itself trains, its embedding too
 	Lengths    *Node            // the tokens of each row that is padded on the right [B]; nil: none is
+	MaxScores  int              // scores of the vocabulary that a loss holds at once; 0: maxScores
 	Segments   *Node            // which text of its row a token belongs to [B, T], none of which sees another; nil: a row is one text
 }
 
@@ -218,13 +219,21 @@ func (d *Decoder) activate(x *Node) *Node {
 	}
 }
 
+// headWeight names the weight that makes scores of hidden states.
+func (d *Decoder) headWeight() string {
+	if d.Tied {
+		return embedName
+	}
+	return headName
+}
+
 // Logits maps hidden states [N, C] to f32 scores of the vocabulary [N, V].
 func (d *Decoder) Logits(hidden *Node) *Node {
 	var logits *Node
 	if d.Tied {
-		logits = nn.Linear(hidden, d.Weights[embedName])
+		logits = nn.Linear(hidden, d.Weights[d.headWeight()])
 	} else {
-		logits = d.linear(hidden, headName)
+		logits = d.linear(hidden, d.headWeight())
 	}
 	logits = ConvertDType(logits, dtypes.Float32)
 	if d.LogitCap > 0 {

@@ -1,7 +1,9 @@
 package train
 
 import (
-	"math"
+	"slices"
+
+	"alphalora/model"
 
 	"github.com/gomlx/compute/dtypes"
 	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
@@ -15,12 +17,35 @@ import (
 // Source: Loshchilov and Hutter, 2019; the constants and the place of ε as in torch.
 type AdamW struct {
 	Beta1, Beta2, Epsilon float64
-	Decay                 float64 // of matrices; vectors (norms) never decay
+	Decay                 float64
+	NoDecay               []model.Role // what does not decay
+}
+
+// decay is what a variable of such rows is decayed by, before the learning rate: nil for
+// nothing, a scalar, or a number for each row [rows, 1].
+func (o AdamW) decay(g *Graph, rows []model.Rows) *Node {
+	each, all := []float32{}, true
+	for _, part := range rows {
+		rate := float32(o.Decay)
+		if slices.Contains(o.NoDecay, part.Role) {
+			rate = 0
+		}
+		each = append(each, slices.Repeat([]float32{rate}, part.Count)...)
+		all = all && rate == each[0]
+	}
+	switch {
+	case all && each[0] == 0:
+		return nil
+	case all:
+		return Scalar(g, dtypes.Float32, o.Decay)
+	default:
+		return Reshape(Const(g, each), len(each), 1)
+	}
 }
 
 // update returns the next p, m and v in f32 for a gradient already clipped. step counts
-// from 1; both it and lr are f32 scalars.
-func (o AdamW) update(p, m, v, g, lr, step *Node) (p1, m1, v1 *Node) {
+// from 1; both it and lr are f32 scalars. decay is that of [AdamW.decay].
+func (o AdamW) update(p, m, v, g, lr, step, decay *Node) (p1, m1, v1 *Node) {
 	one := ScalarOne(p.Graph(), dtypes.Float32)
 	beta := func(b float64) *Node { return Scalar(p.Graph(), dtypes.Float32, b) }
 	m1 = Add(MulScalar(m, o.Beta1), MulScalar(g, 1-o.Beta1))
@@ -29,8 +54,8 @@ func (o AdamW) update(p, m, v, g, lr, step *Node) (p1, m1, v1 *Node) {
 	correct2 := Sqrt(Sub(one, Pow(beta(o.Beta2), step)))
 	denominator := AddScalar(Div(Sqrt(v1), correct2), o.Epsilon)
 	p32 := ConvertDType(p, dtypes.Float32)
-	if o.Decay != 0 && p.Rank() > 1 {
-		p32 = Mul(p32, Sub(one, MulScalar(lr, o.Decay)))
+	if decay != nil {
+		p32 = Mul(p32, OneMinus(Mul(lr, decay)))
 	}
 	p1 = Sub(p32, Mul(Div(lr, correct1), Div(m1, denominator)))
 	return ConvertDType(p1, p.DType()), m1, v1
@@ -58,26 +83,4 @@ func clip(grads []*Node, limit float64) (norm *Node, clipped []*Node) {
 		clipped = append(clipped, Mul(g, factor))
 	}
 	return norm, clipped
-}
-
-// Schedule gives the learning rate of each step.
-type Schedule struct {
-	Kind   string  // linear or constant, both after Warmup
-	Peak   float64 // the rate at the end of the warm-up
-	Warmup int     // steps of linear growth from 0
-	Total  int     // steps of the run
-}
-
-// Rate is the learning rate of a step counted from 0. Linear is transformers'
-// get_linear_schedule_with_warmup: 0 at step 0, Peak at step Warmup, and down to 0 after
-// the last step.
-func (s Schedule) Rate(step int) float64 {
-	switch {
-	case step < s.Warmup:
-		return s.Peak * float64(step) / float64(max(1, s.Warmup))
-	case s.Kind == "constant":
-		return s.Peak
-	default:
-		return s.Peak * math.Max(0, float64(s.Total-step)/float64(max(1, s.Total-s.Warmup)))
-	}
 }

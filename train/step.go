@@ -3,10 +3,9 @@ package train
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 
-	"alphalora/internal/engine"
 	"alphalora/model"
-	"alphalora/model/nn"
 	"alphalora/moelora"
 	"alphalora/train/data"
 
@@ -26,7 +25,7 @@ type stepper struct {
 	zeros   *model.Params    // where each step's gradients start
 	settings
 
-	accumulate, apply *Exec
+	accumulate, apply, judging *program
 }
 
 // settings of the graphs.
@@ -41,6 +40,7 @@ type settings struct {
 	rateRatio     float64 // learning rate of B over that of A; 0: the kind's own
 	rematerialise bool
 	seed          int64
+	log           func(line string) // told what a user may want to know; may be nil
 }
 
 // measured is what one optimiser step reports.
@@ -57,15 +57,20 @@ func newStepper(m *model.Model, a *moelora.Adapter, s settings) (*stepper, error
 	}
 	st.m, st.v, st.zeros = zerosLike(st.owned), zerosLike(st.owned), zerosLike(st.owned)
 	var err error
-	if st.accumulate, err = NewExec(m.Engine.Backend, st.accumulateGraph); err != nil {
+	if st.accumulate, err = st.compile("accumulate", st.accumulateGraph); err != nil {
 		return nil, err
 	}
-	if st.apply, err = NewExec(m.Engine.Backend, st.applyGraph); err != nil {
+	if st.apply, err = st.compile("apply", st.applyGraph); err != nil {
 		return nil, err
 	}
-	st.accumulate.WithName("accumulate").SetMaxCache(-1)
-	st.apply.WithName("apply")
-	return st, nil
+	st.judging, err = st.compile("validate", st.judgeGraph)
+	return st, err
+}
+
+func (s *stepper) tell(line string) {
+	if s.log != nil {
+		s.log(line)
+	}
 }
 
 func zerosLike(p *model.Params) *model.Params {
@@ -87,8 +92,8 @@ func (s *stepper) frozen() []*tensors.Tensor {
 // accumulateGraph adds the gradients of one micro-batch to those before.
 //
 // Inputs: frozen weights, owned variables, gradients so far, the sums so far
-// [1 + 2·layers], ids and labels [B, T], lengths [B], the dropout's key, and two scalars:
-// 1/targets of the whole step, and this micro-batch's share of the step's tokens.
+// [1 + 2·layers], the dropout's key, two scalars: 1/targets of the whole step, and this
+// micro-batch's share of the step's tokens, and a batch as of [stepper.inputs].
 // Outputs: gradients and sums.
 func (s *stepper) accumulateGraph(inputs []*Node) []*Node {
 	d := s.model.Decoder(nil)
@@ -98,12 +103,8 @@ func (s *stepper) accumulateGraph(inputs []*Node) []*Node {
 	}
 	params, rest := s.owned.Nodes(inputs)
 	owned, grads, rest := inputs[:len(params)], rest[:len(params)], rest[len(params):]
-	sums, ids, labels, lengths := rest[0], rest[1], rest[2], rest[3]
-	key, perTarget, share := rest[4], rest[5], rest[6]
-	d.Lengths = lengths
-	if len(rest) > 7 { // packed rows
-		d.Segments = rest[7]
-	}
+	sums, key, perTarget, share := rest[0], rest[1], rest[2], rest[3]
+	ids, labels := place(d, rest[4:])
 
 	var bound *moelora.Bound
 	if s.adapter == nil {
@@ -111,17 +112,16 @@ func (s *stepper) accumulateGraph(inputs []*Node) []*Node {
 	} else {
 		mode := moelora.Mode{Dropout: s.dropout, Key: key, MaskPerExpert: s.maskPerExpert}
 		if !s.countPadding {
-			mode.Counted = realTokens(ids, lengths)
+			mode.Counted = realTokens(ids, d.Lengths)
 		}
 		bound = s.adapter.Bind(params, mode)
 		d.Delta = bound
 	}
-	logits := d.Logits(d.Forward(ids, nil))
-	crossEntropy := ReduceAllSum(nn.CrossEntropy(logits, nextLabels(labels)))
+	crossEntropy := d.CrossEntropy(d.Forward(ids, nil), nextLabels(labels))
 	loss := Mul(crossEntropy, perTarget)
 	parts := []*Node{crossEntropy}
 	if bound != nil {
-		losses, terms := s.routing(bound, ids, lengths, share)
+		losses, terms := s.routing(bound, ids, d.Lengths, share)
 		parts, loss = append(parts, terms...), Add(loss, losses)
 	}
 	outs := make([]*Node, 0, len(owned)+1)
@@ -129,6 +129,15 @@ func (s *stepper) accumulateGraph(inputs []*Node) []*Node {
 		outs = append(outs, Add(grads[i], ConvertDType(g, dtypes.Float32)))
 	}
 	return append(outs, Add(sums, StopGradient(Stack(parts, 0))))
+}
+
+// place gives a decoder a batch as of [stepper.inputs].
+func place(d *model.Decoder, batch []*Node) (ids, labels *Node) {
+	d.Lengths = batch[2]
+	if len(batch) > 3 { // packed rows
+		d.Segments = batch[3]
+	}
+	return batch[0], batch[1]
 }
 
 // routing is what the routing losses add to the loss, with their coefficients, and each
@@ -172,16 +181,17 @@ func (s *stepper) applyGraph(inputs []*Node) []*Node {
 	lr, step := inputs[4*n], inputs[4*n+1]
 	norm, grads := clip(inputs[3*n:4*n], s.maxGradNorm)
 	outs := make([]*Node, 3*n+1)
-	rates := make([]float64, n)
+	rates, roles := make([]float64, n), s.model.Roles()
 	if s.adapter != nil {
-		rates = s.adapter.Rates(s.rateRatio)
+		rates, roles = s.adapter.Rates(s.rateRatio), s.adapter.Roles()
 	}
 	for i := range n {
 		lr := lr
 		if rates[i] > 0 && rates[i] != 1 {
 			lr = MulScalar(lr, rates[i])
 		}
-		outs[i], outs[n+i], outs[2*n+i] = s.optimizer.update(inputs[i], inputs[n+i], inputs[2*n+i], grads[i], lr, step)
+		outs[i], outs[n+i], outs[2*n+i] = s.optimizer.update(inputs[i], inputs[n+i], inputs[2*n+i], grads[i],
+			lr, step, s.optimizer.decay(lr.Graph(), roles[i]))
 	}
 	outs[3*n] = norm
 	return outs
@@ -194,8 +204,8 @@ func (s *stepper) step(number int, batches []data.Batch, rate float64) (measured
 		return measured{}, err
 	}
 	args := join(s.owned.Tensors, s.m.Tensors, s.v.Tensors, grads.Tensors)
-	args = append(args, float32(rate), float32(number))
-	outs, err := engine.Try1(func() []*tensors.Tensor { return s.apply.MustCall(args...) })
+	args = append(args, tensors.FromScalar(float32(rate)), tensors.FromScalar(float32(number)))
+	outs, err := s.apply.call("a step", args)
 	if err != nil {
 		return measured{}, err
 	}
@@ -216,15 +226,9 @@ func (s *stepper) gradients(number int, batches []data.Batch) (*model.Params, []
 	grads := s.zeros
 	for i, b := range batches {
 		args := join(s.frozen(), s.owned.Tensors, grads.Tensors, []*tensors.Tensor{sums})
-		args = append(args,
-			tensors.FromFlatDataAndDimensions(b.IDs, b.Rows, b.Length),
-			tensors.FromFlatDataAndDimensions(b.Labels, b.Rows, b.Length),
-			tensors.FromFlatDataAndDimensions(b.Lengths, b.Rows),
-			s.key(number, i), 1/float32(max(targets, 1)), float32(b.Tokens())/float32(max(tokens, 1)))
-		if b.Segments != nil {
-			args = append(args, tensors.FromFlatDataAndDimensions(b.Segments, b.Rows, b.Length))
-		}
-		outs, err := engine.Try1(func() []*tensors.Tensor { return s.accumulate.MustCall(args...) })
+		args = append(args, tensors.FromScalar(s.key(number, i)), tensors.FromScalar(1/float32(max(targets, 1))),
+			tensors.FromScalar(float32(b.Tokens())/float32(max(tokens, 1))))
+		outs, err := s.accumulate.call(shapeOf(b), append(args, s.inputs(b)...))
 		if err != nil {
 			return nil, nil, err
 		}
@@ -240,6 +244,28 @@ func (s *stepper) gradients(number int, batches []data.Batch) (*model.Params, []
 		return nil, nil, fmt.Errorf("loss: not read from the device: %w", err)
 	}
 	return grads, values, nil
+}
+
+// inputs is a batch for the device: ids and labels [B, T], lengths [B], and of packed rows
+// segments [B, T].
+func (s *stepper) inputs(b data.Batch) []*tensors.Tensor {
+	list := []*tensors.Tensor{
+		tensors.FromFlatDataAndDimensions(b.IDs, b.Rows, b.Length),
+		tensors.FromFlatDataAndDimensions(b.Labels, b.Rows, b.Length),
+		tensors.FromFlatDataAndDimensions(b.Lengths, b.Rows),
+	}
+	if b.Segments != nil {
+		list = append(list, tensors.FromFlatDataAndDimensions(b.Segments, b.Rows, b.Length))
+	}
+	return list
+}
+
+// shapeOf tells what of a batch a graph is compiled for.
+func shapeOf(b data.Batch) string {
+	if b.Segments != nil {
+		return fmt.Sprintf("%d packed rows of %d tokens", b.Rows, b.Length)
+	}
+	return fmt.Sprintf("%d rows of %d tokens", b.Rows, b.Length)
 }
 
 // key is what the dropout masks of a micro-batch are drawn by.
@@ -277,12 +303,4 @@ func totals(batches []data.Batch) (targets, tokens int) {
 	return targets, tokens
 }
 
-func join(lists ...[]*tensors.Tensor) []any {
-	var all []any
-	for _, list := range lists {
-		for _, t := range list {
-			all = append(all, t)
-		}
-	}
-	return all
-}
+func join(lists ...[]*tensors.Tensor) []*tensors.Tensor { return slices.Concat(lists...) }

@@ -41,6 +41,8 @@ type Options struct {
 	RateRatio     float64 // learning rate of B over that of A; 0: the kind's own
 	Rematerialise bool    // gradient checkpointing
 	Seed          int64
+	Validation    Validation
+	Log           func(line string) // told of compilations and validation; may be nil
 	Checkpoints   Checkpoints
 	Progress      func(Metrics) // called after each step; may be nil
 }
@@ -56,15 +58,18 @@ type Metrics struct {
 	GradNorm     float64   `json:"grad_norm"` // before clipping
 	LearningRate float64   `json:"learning_rate"`
 	Tokens       int       `json:"tokens"`  // real tokens of the step, padding not counted
-	Seconds      float64   `json:"seconds"` // of this step
+	Seconds      float64   `json:"seconds"` // of this step, validation not counted
+	// Over the target tokens of validation; nil where the step was not judged.
+	ValidationLoss     *float64 `json:"validation_loss,omitempty"`
+	ValidationAccuracy *float64 `json:"validation_accuracy,omitempty"`
 }
 
-// Run trains until the schedule's last step. An interrupt stops it between two steps: where checkpoints are kept, one is
+// Run trains until the schedule's last step, or until validation has no more patience. An interrupt stops it between two steps: where checkpoints are kept, one is
 // written, and the error is the context's.
 func Run(ctx context.Context, m *model.Model, a *moelora.Adapter, steps *data.Batcher, o Options) (err error) {
 	st, err := newStepper(m, a, settings{optimizer: o.Optimizer, maxGradNorm: o.MaxGradNorm,
 		dropout: o.Dropout, maskPerExpert: o.MaskPerExpert, balance: o.Balance, zLoss: o.ZLoss, countPadding: o.CountPadding,
-		rateRatio: o.RateRatio, rematerialise: o.Rematerialise, seed: o.Seed})
+		rateRatio: o.RateRatio, rematerialise: o.Rematerialise, seed: o.Seed, log: o.Log})
 	if err != nil {
 		return err
 	}
@@ -86,8 +91,13 @@ func Run(ctx context.Context, m *model.Model, a *moelora.Adapter, steps *data.Ba
 			err = closed
 		}
 	}()
+	judged, err := o.Validation.standing(o.Output, first)
+	if err != nil {
+		return err
+	}
 	lines := json.NewEncoder(log)
-	for step := first; step < o.Schedule.Total; step++ {
+	last := o.Validation.over(judged)
+	for step := first; step < o.Schedule.Total && !last; step++ {
 		if stopped := ctx.Err(); stopped != nil {
 			if o.Checkpoints.Every > 0 && step > first {
 				return errors.Join(stopped, st.save(o.Checkpoints, step))
@@ -100,6 +110,9 @@ func Run(ctx context.Context, m *model.Model, a *moelora.Adapter, steps *data.Ba
 		}
 		row, err := st.run(step, batches, o.Schedule.Rate(step))
 		if err != nil {
+			return err
+		}
+		if last, err = st.validate(ctx, o, &judged, &row); err != nil {
 			return err
 		}
 		if err := lines.Encode(row); err != nil {
@@ -184,6 +197,7 @@ func (s *stepper) run(step int, batches []data.Batch, rate float64) (Metrics, er
 func (s *stepper) close() {
 	s.accumulate.Finalize()
 	s.apply.Finalize()
+	s.judging.Finalize()
 	s.m.Free()
 	s.v.Free()
 	s.zeros.Free()

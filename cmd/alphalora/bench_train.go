@@ -55,6 +55,7 @@ type training struct {
 	shape, kind, dtype        string
 	experts                   []int
 	rank, rows, length, steps int
+	vocabulary                int
 	dropout, balance          float64
 	rematerialise, apart      bool
 }
@@ -81,6 +82,7 @@ given, the last one is repeated.`,
 	f.IntVar(&t.rank, "r", 8, "rank of an expert")
 	f.IntVar(&t.rows, "rows", 8, "rows of a step")
 	f.IntVar(&t.length, "length", 128, "tokens of a row")
+	f.IntVar(&t.vocabulary, "vocabulary", 0, "size of the vocabulary; 0: the shape's")
 	f.IntVar(&t.steps, "steps", 10, "counted steps")
 	f.Float64Var(&t.dropout, "dropout", 0.05, "dropout of the experts' input")
 	f.BoolVar(&t.apart, "mask-per-expert", false, "draw a dropout mask for each expert, not for each input")
@@ -109,7 +111,7 @@ func list(counts []int) string {
 // check holds the flags' rules and completes the counts.
 func (t *training) check(d model.Description, kind moelora.Kind) error {
 	err := errors.Join(inRange("rows", t.rows, 1, 1<<16), inRange("length", t.length, 2, 1<<20),
-		inRange("steps", t.steps, 1, 1000), inRange("r", t.rank, 1, d.Hidden))
+		inRange("steps", t.steps, 1, 1000), inRange("vocabulary", t.vocabulary, 0, 1<<20), inRange("r", t.rank, 1, d.Hidden))
 	if len(t.experts) == 0 || len(t.experts) > d.Layers {
 		return errors.Join(err, fault.Input("--experts "+list(t.experts), "give one to so many", "the shape has %d layers", d.Layers))
 	}
@@ -133,6 +135,9 @@ func (a *app) benchTrain(ctx context.Context, t *training) (trainSpeed, error) {
 	}
 	if err := t.check(d, kind); err != nil {
 		return trainSpeed{}, err
+	}
+	if t.vocabulary > 0 {
+		d.Vocabulary = t.vocabulary
 	}
 	eng, err := a.engine(ctx)
 	if err != nil {

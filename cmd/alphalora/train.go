@@ -215,8 +215,8 @@ func (a *app) run(ctx context.Context, r *prepared) error {
 	bar := a.progress(r.steps, "train")
 	err := train.Run(ctx, r.model, r.adapter, r.batcher, train.Options{
 		Output:        r.Output,
-		Schedule:      train.Schedule{Kind: t.Schedule, Peak: t.LearningRate, Warmup: t.WarmupSteps, Total: r.steps},
-		Optimizer:     train.AdamW{Beta1: t.Betas[0], Beta2: t.Betas[1], Epsilon: t.Epsilon, Decay: t.WeightDecay},
+		Schedule:      r.schedule(),
+		Optimizer:     train.AdamW{Beta1: t.Betas[0], Beta2: t.Betas[1], Epsilon: t.Epsilon, Decay: t.WeightDecay, NoDecay: roles(t.NoDecay)},
 		MaxGradNorm:   t.MaxGradNorm,
 		Dropout:       r.Adapter.Dropout,
 		MaskPerExpert: r.Adapter.Mask == configs.MaskExpert,
@@ -226,6 +226,8 @@ func (a *app) run(ctx context.Context, r *prepared) error {
 		RateRatio:     r.Adapter.RateRatio,
 		Rematerialise: t.GradientCheckpointing,
 		Seed:          t.Seed,
+		Validation:    r.validating(),
+		Log:           func(line string) { _, _ = fmt.Fprintln(a.stderr, line) },
 		Checkpoints: train.Checkpoints{Dir: filepath.Join(r.Output, "checkpoints"), Every: t.CheckpointEvery,
 			Keep: t.KeepCheckpoints, Resume: r.resume},
 		Progress: func(m train.Metrics) {
@@ -289,9 +291,17 @@ func (r *prepared) writeInputs(a *app) error {
 // save writes the adapter or, in full-parameter training, the model's directory.
 func (r *prepared) save() error {
 	if r.adapter != nil {
-		return r.adapter.Save(filepath.Join(r.Output, "adapter"), r.model, r.Adapter.Dropout)
+		return r.saveTo(filepath.Join(r.Output, "adapter"))
 	}
-	dir := filepath.Join(r.Output, "model")
+	return r.saveTo(filepath.Join(r.Output, "model"))
+}
+
+// saveTo is save into a directory. The weights are one file, whole or absent, and all that
+// lies beside it is the same throughout a run: what stood there before is replaced at once.
+func (r *prepared) saveTo(dir string) error {
+	if r.adapter != nil {
+		return r.adapter.Save(dir, r.model, r.Adapter.Dropout)
+	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("%s: %w", dir, err)
 	}
