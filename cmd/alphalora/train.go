@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -67,7 +68,7 @@ func (a *app) dryRun(ctx context.Context, run configs.Run) error {
 		return err
 	}
 	defer r.close()
-	return r.describe(a.stdout)
+	return errors.Join(r.describe(a.stdout), r.checkMemory(a, a.stdout))
 }
 
 // trainIn is a whole run, which is described to w. What was trained comes back open.
@@ -81,7 +82,7 @@ func (a *app) trainIn(ctx context.Context, run configs.Run, how entering, w io.W
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := r.describe(w); err != nil {
+	if err := errors.Join(r.describe(w), r.checkMemory(a, w)); err != nil {
 		return r, nil, err
 	}
 	metrics, err := a.train(ctx, r, p)

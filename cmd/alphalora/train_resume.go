@@ -2,14 +2,18 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"alphalora/configs"
 	"alphalora/internal/atomicfile"
+	"alphalora/internal/engine"
 	"alphalora/internal/fault"
+	"alphalora/moelora"
 	"alphalora/train"
+	"alphalora/train/data"
 )
 
 // configFile is a run's configuration as resolved, in its output directory and in every
@@ -151,4 +155,34 @@ func (r *prepared) origin() train.Origin {
 		o.Validation = r.validation.Files
 	}
 	return o
+}
+
+// checkMemory tells what the run is estimated to need, and holds it against the device.
+func (r *prepared) checkMemory(a *app, w io.Writer) error {
+	longest := 0
+	for i := range r.samples.Len() {
+		longest = max(longest, r.samples.Tokens(i))
+	}
+	if r.Data.Packing {
+		longest = r.Data.Cutoff
+	}
+	var shape *moelora.Shape
+	if r.adapter != nil {
+		shape = &r.adapter.Shape
+	}
+	backend := r.model.Engine.Name
+	need := train.Estimate(r.model.Description, shape, r.model.DType(), backend, r.Training.MicroBatch, data.Bucket(longest))
+	if backend != engine.CPU && backend != engine.Go {
+		_, err := fmt.Fprintf(w, "%s; %s does not tell how much its device has\n", need, backend)
+		return err
+	}
+	total, free := train.HostMemory()
+	if _, err := fmt.Fprintf(w, "%s; of %.1f GB %.1f are free\n", need, float64(total)/1e9, float64(free)/1e9); err != nil {
+		return err
+	}
+	warning, err := need.Fits(total, free)
+	if warning != "" {
+		a.say("warning: %s", warning)
+	}
+	return err
 }
