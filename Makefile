@@ -46,7 +46,7 @@ demo: build ## the whole job on the shipped model, under 4 minutes on 2 cores
 SEEDLING := runs/seedling
 seedling: build ## make the shipped model again: corpus, tokenizer, pretraining (an hour or less on 2 cores)
 	@go run ./scripts/seedling -out $(SEEDLING)
-	@$(BIN) train --config $(SEEDLING)/pretrain.yaml
+	@$(BIN) train --config $(SEEDLING)/pretrain.yaml --overwrite
 	@cp $(SEEDLING)/run/model/* internal/seedling/base/
 	@echo "seedling: internal/seedling/base is new; make demo tries it"
 

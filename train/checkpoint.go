@@ -8,36 +8,67 @@ import (
 	"strconv"
 	"strings"
 
+	"alphalora/internal/atomicfile"
 	"alphalora/internal/fault"
 	"alphalora/model"
 	"alphalora/model/weights"
+	"alphalora/moelora"
 
 	"github.com/gomlx/gomlx/core/tensors"
+	"golang.org/x/sys/unix"
 )
 
-// Checkpoints says when the state of a run is kept, and where. A checkpoint holds the
-// owned variables and AdamW's moments in f32; the order of the data and the dropout are
-// functions of the seed and the step, so that a resumed run goes on as if never stopped.
+// Checkpoints says when the state of a run is kept, and where. A checkpoint of an adapter
+// is an adapter directory with AdamW's moments beside it; docs/runs.md describes the files.
 type Checkpoints struct {
-	Dir    string // one directory a checkpoint, step-000200 and so on
-	Every  int    // steps; 0: none are kept
-	Keep   int    // the newest that stay, at least 1
-	Resume bool   // go on from the newest one
+	Dir    string            // one directory a checkpoint, step-000200 and so on
+	Every  int               // steps; 0: none are kept
+	Keep   int               // the newest that stay, at least 1
+	Resume bool              // go on from one
+	From   string            // its name; empty: the newest
+	Attach map[string][]byte // files that every checkpoint holds too, by their names
+
+	free func(dir string) (int64, error) // bytes left on the disk; nil: as the system says
 }
 
-const stateFile = "state.safetensors"
-
-func (c Checkpoints) path(step int) string {
-	return filepath.Join(c.Dir, fmt.Sprintf("step-%06d", step))
+// Checkpoint is one whose checksums were found right.
+type Checkpoint struct {
+	Dir string
+	Manifest
 }
 
-// due tells whether a checkpoint follows a step, counted from 1.
+// IsCheckpoint tells whether a directory holds the state of a run.
+func IsCheckpoint(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, stateFile))
+	return err == nil
+}
+
+// OpenCheckpoint reads a checkpoint's manifest and holds all of its files against their
+// checksums.
+func OpenCheckpoint(dir string) (Checkpoint, error) {
+	c := Checkpoint{Dir: dir}
+	if err := verify(dir); err != nil {
+		return c, err
+	}
+	content, err := readBounded(filepath.Join(dir, manifestFile))
+	if err != nil {
+		return c, err
+	}
+	c.Manifest, err = parseManifest(content)
+	return c, err
+}
+
+func stepName(step int) string { return fmt.Sprintf("step-%06d", step) }
+
+func (c Checkpoints) path(step int) string { return filepath.Join(c.Dir, stepName(step)) }
+
+// due tells whether a checkpoint follows a step, counted from 1: the last one always has one.
 func (c Checkpoints) due(step, total int) bool {
-	return c.Every > 0 && step%c.Every == 0 && step < total
+	return c.Every > 0 && (step%c.Every == 0 || step == total)
 }
 
-// list returns the steps of the checkpoints that are there, ascending.
-func (c Checkpoints) list() ([]int, error) {
+// List returns the steps of the checkpoints that are there, ascending.
+func (c Checkpoints) List() ([]int, error) {
 	entries, err := os.ReadDir(c.Dir)
 	if os.IsNotExist(err) {
 		return nil, nil
@@ -48,7 +79,7 @@ func (c Checkpoints) list() ([]int, error) {
 	var steps []int
 	for _, e := range entries {
 		number, ok := strings.CutPrefix(e.Name(), "step-")
-		if step, err := strconv.Atoi(number); ok && err == nil {
+		if step, err := strconv.Atoi(number); ok && err == nil && e.Name() == stepName(step) {
 			steps = append(steps, step)
 		}
 	}
@@ -56,101 +87,252 @@ func (c Checkpoints) list() ([]int, error) {
 	return steps, nil
 }
 
-// lists names the three lists of a run's state.
-func (s *stepper) lists() map[string]*model.Params {
-	return map[string]*model.Params{"owned": s.owned, "m": s.m, "v": s.v}
-}
-
-// save writes the state after a step, whole or not at all, and drops the oldest ones.
-func (s *stepper) save(c Checkpoints, step int) error {
-	var all []weights.Tensor
-	for prefix, list := range s.lists() {
-		for i, name := range list.Names {
-			values, err := model.Float32s(list.Tensors[i])
-			if err != nil {
-				return err
-			}
-			t, err := weights.FromFloat32s(prefix+"."+name, list.Tensors[i].Shape().Dimensions, values, weights.F32)
-			if err != nil {
-				return err
-			}
-			all = append(all, t)
+// Choose opens the checkpoint that From names, or the newest. A damaged one is refused,
+// and the newest whole one before it is offered.
+func (c Checkpoints) Choose() (Checkpoint, error) {
+	steps, err := c.List()
+	if err != nil {
+		return Checkpoint{}, err
+	}
+	if len(steps) == 0 {
+		return Checkpoint{}, fault.Input(c.Dir, "start without --resume", "holds no checkpoint to go on from")
+	}
+	at := len(steps) - 1
+	if c.From != "" {
+		at = slices.IndexFunc(steps, func(step int) bool { return stepName(step) == filepath.Base(c.From) })
+		if at < 0 {
+			return Checkpoint{}, fault.Input("--resume-from "+c.From, fmt.Sprintf("the newest there is %s", stepName(steps[len(steps)-1])), "%s holds no such checkpoint", c.Dir)
 		}
 	}
-	temporary := filepath.Join(c.Dir, fmt.Sprintf(".step-%06d.tmp", step))
-	if err := os.MkdirAll(temporary, 0o755); err != nil {
-		return fault.Input(c.Dir, "choose a directory that can be written", "%v", err)
+	chosen, err := OpenCheckpoint(c.path(steps[at]))
+	if err == nil {
+		return chosen, nil
 	}
-	metadata := map[string]string{"step": strconv.Itoa(step), "seed": strconv.FormatInt(s.seed, 10)}
-	if err := weights.Write(filepath.Join(temporary, stateFile), all, metadata); err != nil {
-		return err
+	remedy := "no whole one stands before it: start anew with --overwrite"
+	for _, step := range slices.Backward(steps[:at]) {
+		if _, bad := OpenCheckpoint(c.path(step)); bad == nil {
+			remedy = "go on from the one before with --resume-from " + stepName(step)
+			break
+		}
 	}
-	if err := os.RemoveAll(c.path(step)); err != nil {
-		return err
-	}
-	if err := os.Rename(temporary, c.path(step)); err != nil {
-		return err
-	}
-	return c.prune()
+	return Checkpoint{}, fault.Input(chosen.Dir, remedy, "%v", err)
 }
 
-func (c Checkpoints) prune() error {
-	steps, err := c.list()
+// keeper keeps the state of one run.
+type keeper struct {
+	Checkpoints
+	*stepper
+	metrics  *os.File
+	dropout  float64
+	schedule Schedule
+	perEpoch int    // steps
+	origin   Origin // known where checkpoints are kept or read
+	saved    int    // step of the newest checkpoint of this run; 0: none
+}
+
+// lists names the lists in the state's file. An adapter's own variables lie in its files.
+func (k *keeper) lists() map[string]*model.Params {
+	lists := map[string]*model.Params{"m": k.m, "v": k.v}
+	if k.adapter == nil {
+		lists["owned"] = k.owned
+	}
+	return lists
+}
+
+// save keeps the state after a step, whole or not at all, and drops the oldest checkpoints.
+func (k *keeper) save(step int) error {
+	if step == k.saved {
+		return nil
+	}
+	if err := k.ready(); err != nil {
+		return err
+	}
+	err := atomicfile.Dir(k.path(step), func(dir string) error {
+		if err := k.saveState(filepath.Join(dir, stateFile)); err != nil {
+			return err
+		}
+		if k.adapter != nil {
+			if err := k.adapter.Save(dir, k.model, k.dropout); err != nil {
+				return err
+			}
+		}
+		for name, content := range k.Attach {
+			if err := atomicfile.WriteBytes(filepath.Join(dir, name), content); err != nil {
+				return err
+			}
+		}
+		return seal(dir, k.manifest(step))
+	})
 	if err != nil {
 		return err
 	}
-	for len(steps) > max(c.Keep, 1) {
-		if err := os.RemoveAll(c.path(steps[0])); err != nil {
+	k.saved = step
+	return k.prune()
+}
+
+func (k *keeper) manifest(step int) Manifest {
+	return Manifest{Format: manifestVersion, Step: step, Seed: k.seed, Cursor: Cursor{step / k.perEpoch, step % k.perEpoch},
+		NextRate: k.schedule.Rate(step), Engine: k.model.Engine.Name, Origin: k.origin}
+}
+
+// saveState writes the state's lists in f32, one tensor at a time.
+func (k *keeper) saveState(path string) error {
+	var all []weights.Tensor
+	from := map[string]*tensors.Tensor{}
+	for prefix, list := range k.lists() {
+		for i, name := range list.Names {
+			name = prefix + "." + name
+			from[name] = list.Tensors[i]
+			all = append(all, weights.Tensor{Name: name, DType: weights.F32, Shape: list.Tensors[i].Shape().Dimensions})
+		}
+	}
+	return weights.Stream(path, all, nil, func(t weights.Tensor) ([]byte, error) {
+		values, err := model.Float32s(from[t.Name])
+		if err != nil {
+			return nil, err
+		}
+		t, err = weights.FromFloat32s(t.Name, t.Shape, values, weights.F32)
+		return t.Data, err
+	})
+}
+
+// ready holds that what was written so far is still there, safe on the disk, and that the
+// disk has room for one more checkpoint.
+func (k *keeper) ready() error {
+	held, err := k.metrics.Stat()
+	if err != nil {
+		return err
+	}
+	if seen, err := os.Stat(k.metrics.Name()); err != nil || !os.SameFile(held, seen) {
+		return fmt.Errorf("%s: was removed or replaced while the run went (put the directory back and go on with --resume)", k.metrics.Name())
+	}
+	if err := k.metrics.Sync(); err != nil {
+		return fmt.Errorf("%s: not written: %w", k.metrics.Name(), err)
+	}
+	free := k.free
+	if free == nil {
+		free = freeBytes
+	}
+	left, err := free(filepath.Dir(k.metrics.Name()))
+	if need := k.size(); err == nil && left < need {
+		return fmt.Errorf("%s: a checkpoint needs %.3g MB, but the disk has %.3g MB left (make room, then go on with --resume; the checkpoints that are there stay whole)",
+			k.Dir, float64(need)/1e6, float64(left)/1e6)
+	}
+	return err
+}
+
+// size is what a checkpoint takes on the disk, in bytes: three f32 values a variable, and
+// a little for the rest.
+func (k *keeper) size() int64 {
+	const rest = 1 << 20
+	return 3*4*int64(k.owned.Count()) + rest
+}
+
+// freeBytes is what an ordinary user may still write to a directory's disk.
+func freeBytes(dir string) (int64, error) {
+	var s unix.Statfs_t
+	if err := unix.Statfs(dir, &s); err != nil {
+		return 0, fmt.Errorf("%s: %w", dir, err)
+	}
+	return int64(s.Bavail) * int64(s.Bsize), nil
+}
+
+// prune drops the oldest checkpoints.
+func (c Checkpoints) prune() error {
+	steps, err := c.List()
+	if err != nil {
+		return err
+	}
+	return c.drop(steps[:max(0, len(steps)-max(c.Keep, 1))])
+}
+
+// drop removes checkpoints. Each loses its name first: a process that ends in between
+// leaves none that is half there.
+func (c Checkpoints) drop(steps []int) error {
+	for _, step := range steps {
+		doomed, err := atomicfile.Discard(c.path(step))
+		if err != nil {
 			return err
 		}
-		steps = steps[1:]
+		if err := os.RemoveAll(doomed); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// restore loads the newest checkpoint and returns its step.
-func (s *stepper) restore(c Checkpoints) (step int, err error) {
-	steps, err := c.list()
+// restore loads a checkpoint and returns its step.
+func (k *keeper) restore() (step int, err error) {
+	c, err := k.Choose()
 	if err != nil {
 		return 0, err
 	}
-	if len(steps) == 0 {
-		return 0, fault.Input(c.Dir, "start without --resume", "holds no checkpoint to go on from")
-	}
-	path := filepath.Join(c.path(steps[len(steps)-1]), stateFile)
-	set, err := weights.OpenFile(path)
-	if err != nil {
+	if err := c.Origin.same(c.Dir, k.origin); err != nil {
 		return 0, err
 	}
-	defer func() { _ = set.Close() }()
-	if err := s.checkState(set); err != nil {
-		return 0, err
+	if c.Step > k.schedule.Total {
+		return 0, fault.Input(c.Dir, "give the run more steps", "was written after step %d, but the run has %d", c.Step, k.schedule.Total)
 	}
-	for prefix, list := range s.lists() {
-		fresh := make([]*tensors.Tensor, list.Len())
-		for i, name := range list.Names {
-			t, _ := set.Get(prefix + "." + name)
-			if err := t.CheckFinite(); err != nil {
-				return 0, err
-			}
-			if fresh[i], err = model.ToDType(t, list.Tensors[i].DType()); err != nil {
-				return 0, err
-			}
-		}
-		if err := list.Replace(fresh); err != nil {
+	if k.adapter != nil {
+		if err := k.restoreAdapter(c.Dir); err != nil {
 			return 0, err
 		}
 	}
-	return steps[len(steps)-1], nil
+	if err := k.restoreState(filepath.Join(c.Dir, stateFile)); err != nil {
+		return 0, err
+	}
+	steps, err := k.List()
+	if err != nil {
+		return 0, err
+	}
+	k.saved = c.Step // the ones after it belong to steps that the run now does again
+	return c.Step, k.drop(slices.DeleteFunc(steps, func(step int) bool { return step <= c.Step }))
 }
 
-// checkState holds a checkpoint against the run.
-func (s *stepper) checkState(set *weights.Set) error {
+// restoreAdapter takes over the values of a checkpoint's adapter.
+func (k *keeper) restoreAdapter(dir string) error {
+	saved, err := moelora.Load(dir, k.model, 0)
+	if err != nil {
+		return err
+	}
+	if !slices.Equal(saved.Params.Names, k.owned.Names) || fmt.Sprint(saved.Params.Shapes()) != fmt.Sprint(k.owned.Shapes()) {
+		saved.Params.Free()
+		return fault.Input(dir, "start a new run", "holds an adapter of another shape: experts %v of rank %d, the run has %v of rank %d",
+			saved.Experts, saved.Rank, k.adapter.Experts, k.adapter.Rank)
+	}
+	k.adapter.Idle = saved.Idle
+	return k.owned.Replace(saved.Params.Tensors)
+}
+
+func (k *keeper) restoreState(path string) error {
+	set, err := weights.OpenFile(path)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = set.Close() }()
 	var want []weights.Spec
-	for prefix, list := range s.lists() {
+	for prefix, list := range k.lists() {
 		for i, name := range list.Names {
 			want = append(want, weights.Spec{Name: prefix + "." + name, Shape: list.Tensors[i].Shape().Dimensions})
 		}
 	}
-	return set.Check(want)
+	if err := set.Check(want); err != nil {
+		return err
+	}
+	for prefix, list := range k.lists() {
+		fresh := make([]*tensors.Tensor, list.Len())
+		for i, name := range list.Names {
+			t, _ := set.Get(prefix + "." + name)
+			if err := t.CheckFinite(); err != nil {
+				return err
+			}
+			if fresh[i], err = model.ToDType(t, list.Tensors[i].DType()); err != nil {
+				return err
+			}
+		}
+		if err := list.Replace(fresh); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -2,6 +2,7 @@ package train
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 
@@ -181,6 +182,7 @@ func (s *stepper) applyGraph(inputs []*Node) []*Node {
 	lr, step := inputs[4*n], inputs[4*n+1]
 	norm, grads := clip(inputs[3*n:4*n], s.maxGradNorm)
 	outs := make([]*Node, 3*n+1)
+	sound := IsFinite(norm) // otherwise nothing moves, and guard.go finds the cause
 	rates, roles := make([]float64, n), s.model.Roles()
 	if s.adapter != nil {
 		rates, roles = s.adapter.Rates(s.rateRatio), s.adapter.Roles()
@@ -192,6 +194,9 @@ func (s *stepper) applyGraph(inputs []*Node) []*Node {
 		}
 		outs[i], outs[n+i], outs[2*n+i] = s.optimizer.update(inputs[i], inputs[n+i], inputs[2*n+i], grads[i],
 			lr, step, s.optimizer.decay(lr.Graph(), roles[i]))
+		for _, j := range []int{i, n + i, 2*n + i} {
+			outs[j] = Where(sound, outs[j], inputs[j])
+		}
 	}
 	outs[3*n] = norm
 	return outs
@@ -202,6 +207,10 @@ func (s *stepper) step(number int, batches []data.Batch, rate float64) (measured
 	grads, sums, err := s.gradients(number, batches)
 	if err != nil {
 		return measured{}, err
+	}
+	if !finite(float64(sums[0])) { // nothing moves
+		grads.Free()
+		return s.report(batches, sums, float32(math.NaN())), nil
 	}
 	args := join(s.owned.Tensors, s.m.Tensors, s.v.Tensors, grads.Tensors)
 	args = append(args, tensors.FromScalar(float32(rate)), tensors.FromScalar(float32(number)))

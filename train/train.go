@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"path/filepath"
 	"time"
@@ -44,7 +43,9 @@ type Options struct {
 	Validation    Validation
 	Log           func(line string) // told of compilations and validation; may be nil
 	Checkpoints   Checkpoints
-	Progress      func(Metrics) // called after each step; may be nil
+	Origin        Origin                  // of the data; the model's part is added
+	Where         func(sample int) string // where a sample comes from; nil: its number tells
+	Progress      func(Metrics)           // called after each step; may be nil
 }
 
 // Metrics of one optimiser step, as a line of metrics.jsonl.
@@ -64,70 +65,119 @@ type Metrics struct {
 	ValidationAccuracy *float64 `json:"validation_accuracy,omitempty"`
 }
 
-// Run trains until the schedule's last step, or until validation has no more patience. An interrupt stops it between two steps: where checkpoints are kept, one is
-// written, and the error is the context's.
+// Run trains until the schedule's last step, or until validation has no more patience. An
+// interrupt ends it between two steps, with a [Stopped]; numbers that are not finite end it
+// with a [NotFinite]. What was kept before stays in every case.
 func Run(ctx context.Context, m *model.Model, a *moelora.Adapter, steps *data.Batcher, o Options) (err error) {
-	st, err := newStepper(m, a, settings{optimizer: o.Optimizer, maxGradNorm: o.MaxGradNorm,
-		dropout: o.Dropout, maskPerExpert: o.MaskPerExpert, balance: o.Balance, zLoss: o.ZLoss, countPadding: o.CountPadding,
-		rateRatio: o.RateRatio, rematerialise: o.Rematerialise, seed: o.Seed, log: o.Log})
+	st, err := newStepper(m, a, o.settings())
 	if err != nil {
 		return err
 	}
 	defer st.close()
-	first := 0
-	if o.Checkpoints.Resume {
-		if first, err = st.restore(o.Checkpoints); err != nil {
-			return err
-		}
-	}
-	feed := steps.Start(first)
-	defer feed.Stop()
-	log, err := openMetrics(filepath.Join(o.Output, MetricsFile), first)
+	k, first, err := keep(st, steps.StepsPerEpoch(), o)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if closed := log.Close(); err == nil {
-			err = closed
-		}
-	}()
+	defer func() { err = errors.Join(err, k.metrics.Close()) }()
 	judged, err := o.Validation.standing(o.Output, first)
 	if err != nil {
 		return err
 	}
-	lines := json.NewEncoder(log)
+	feed := steps.Start(first)
+	defer feed.Stop()
+	lines := json.NewEncoder(k.metrics)
 	last := o.Validation.over(judged)
 	for step := first; step < o.Schedule.Total && !last; step++ {
-		if stopped := ctx.Err(); stopped != nil {
-			if o.Checkpoints.Every > 0 && step > first {
-				return errors.Join(stopped, st.save(o.Checkpoints, step))
-			}
-			return stopped
-		}
 		batches, err := feed.Next(ctx)
+		if ctx.Err() != nil {
+			return k.stop(ctx, step)
+		}
 		if err != nil {
 			return err
 		}
 		row, err := st.run(step, batches, o.Schedule.Rate(step))
 		if err != nil {
-			return err
+			return k.explain(err, step, batches, o.Where)
 		}
-		if last, err = st.validate(ctx, o, &judged, &row); err != nil {
+		// a step that has moved the variables is judged and written down, come what may
+		if last, err = st.validate(context.WithoutCancel(ctx), o, &judged, &row); err != nil {
 			return err
 		}
 		if err := lines.Encode(row); err != nil {
-			return fmt.Errorf("%s: not written: %w", log.Name(), err)
+			return fmt.Errorf("%s: not written: %w", k.metrics.Name(), err)
 		}
 		if o.Progress != nil {
 			o.Progress(row)
 		}
 		if o.Checkpoints.due(step+1, o.Schedule.Total) {
-			if err := st.save(o.Checkpoints, step+1); err != nil {
+			if err := k.save(step + 1); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+func (o Options) settings() settings {
+	return settings{optimizer: o.Optimizer, maxGradNorm: o.MaxGradNorm, dropout: o.Dropout, maskPerExpert: o.MaskPerExpert,
+		balance: o.Balance, zLoss: o.ZLoss, countPadding: o.CountPadding, rateRatio: o.RateRatio, rematerialise: o.Rematerialise, seed: o.Seed, log: o.Log}
+}
+
+// keep opens what is kept of a run, and returns after which step it goes on.
+func keep(st *stepper, perEpoch int, o Options) (k *keeper, first int, err error) {
+	k = &keeper{Checkpoints: o.Checkpoints, stepper: st, dropout: o.Dropout, schedule: o.Schedule, perEpoch: perEpoch}
+	if o.Checkpoints.Every > 0 || o.Checkpoints.Resume {
+		if k.origin, err = o.Origin.identify(st.model); err != nil {
+			return nil, 0, err
+		}
+	}
+	if o.Checkpoints.Resume {
+		if first, err = k.restore(); err != nil {
+			return nil, 0, err
+		}
+	}
+	if k.metrics, err = openMetrics(filepath.Join(o.Output, MetricsFile), first); err != nil {
+		return nil, 0, err
+	}
+	if o.Checkpoints.Every > 0 { // a disk that is full already is told now, not hours later
+		if err := k.ready(); err != nil {
+			return nil, 0, errors.Join(err, k.metrics.Close())
+		}
+	}
+	return k, first, nil
+}
+
+// Stopped is the error of a run that was interrupted between two steps.
+type Stopped struct {
+	Step       int    // steps done
+	Checkpoint string // where they are kept; empty: nowhere
+	cause      error
+}
+
+func (s *Stopped) Error() string {
+	switch {
+	case s.Step == 0:
+		return "before the first step"
+	case s.Checkpoint == "":
+		return fmt.Sprintf("after step %d, which no checkpoint keeps (set training.checkpoint_every above 0)", s.Step)
+	}
+	return fmt.Sprintf("after step %d; %s is whole (go on with --resume)", s.Step, s.Checkpoint)
+}
+
+// Unwrap is the context's error.
+func (s *Stopped) Unwrap() error { return s.cause }
+
+// stop ends a run of which so many steps are done.
+func (k *keeper) stop(ctx context.Context, step int) error {
+	stopped := &Stopped{Step: step, cause: ctx.Err()}
+	var failed error
+	if k.Every > 0 && step > 0 {
+		failed = k.save(step)
+	}
+	if k.saved > 0 {
+		stopped.Checkpoint = k.path(k.saved)
+	}
+	return errors.Join(stopped, failed)
 }
 
 // openMetrics opens the metrics of a run behind its first kept steps: a new file, or the
@@ -143,7 +193,7 @@ func openMetrics(path string, kept int) (*os.File, error) {
 		line, err := in.ReadBytes('\n')
 		if err != nil {
 			_ = f.Close()
-			return nil, fault.Input(path, "start without --resume", "has fewer lines than the checkpoint has steps")
+			return nil, fault.Input(path, "put the file back, or go on from an earlier checkpoint with --resume-from", "has fewer lines than the checkpoint has steps")
 		}
 		end += int64(len(line))
 	}
@@ -183,10 +233,8 @@ func (s *stepper) run(step int, batches []data.Batch, rate float64) (Metrics, er
 	if err != nil {
 		return Metrics{}, fmt.Errorf("step %d: %w", step+1, err)
 	}
-	for _, v := range []float64{r.loss, r.norm} {
-		if math.IsNaN(v) || math.IsInf(v, 0) {
-			return Metrics{}, fmt.Errorf("step %d: loss %v, gradient norm %v: not finite (lower the learning rate, or look at the data of this step)", step+1, r.loss, r.norm)
-		}
+	if !finite(r.loss) || !finite(r.norm) {
+		return Metrics{}, &NotFinite{Step: step + 1, Loss: r.loss, Norm: r.norm}
 	}
 	_, tokens := totals(batches)
 	return Metrics{Step: step + 1, Loss: r.loss, BalanceLoss: r.balance, BalanceLayer: r.layers, ZLoss: r.z, ZLayer: r.layersZ, GradNorm: r.norm,

@@ -271,12 +271,7 @@ func (d *demo) tune(ctx context.Context) (*prepared, []train.Metrics, error) {
 	t.DType, t.GradientCheckpointing, t.CheckpointEvery = "float32", false, 0
 	run.Adapter.Dropout, run.Adapter.Balance = 0, 0.001
 	run.Allocation.Experts = expertsPerLayer * shape.Layers
-	r, err := d.app.prepare(ctx, run)
-	if err != nil {
-		return nil, nil, err
-	}
-	metrics, err := d.app.train(ctx, r)
-	return r, metrics, err
+	return d.app.trainIn(ctx, run, entering{overwrite: true}, io.Discard)
 }
 
 // after asks the tuned model, its adapter read back from the disk.

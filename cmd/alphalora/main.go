@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"alphalora/internal/fault"
+	"alphalora/train"
 )
 
 func main() {
@@ -67,13 +68,28 @@ func complain(ctx context.Context, stderr io.Writer, err error) int {
 	}
 	var by interrupted
 	if errors.As(context.Cause(ctx), &by) {
-		_, _ = fmt.Fprintf(stderr, "alphalora: stopped by a signal: %s (nothing half-written was left)\n", by.signal)
+		tellStop(stderr, by, err)
 		return 128 + int(by.signal)
 	}
 	for _, one := range parts(err) {
 		_, _ = fmt.Fprintln(stderr, "alphalora:", strings.Join(strings.Fields(one.Error()), " "))
 	}
 	return fault.ExitStatus(err)
+}
+
+// tellStop says what a signal ended, and what of a run's training is kept.
+func tellStop(stderr io.Writer, by interrupted, err error) {
+	var training *train.Stopped
+	if !errors.As(err, &training) {
+		_, _ = fmt.Fprintf(stderr, "alphalora: stopped by a signal: %s (nothing half-written was left)\n", by.signal)
+		return
+	}
+	_, _ = fmt.Fprintf(stderr, "alphalora: stopped by a signal: %s, %s\n", by.signal, training)
+	for _, one := range parts(err) {
+		if !errors.Is(one, context.Canceled) { // what went wrong in keeping it
+			_, _ = fmt.Fprintln(stderr, "alphalora:", strings.Join(strings.Fields(one.Error()), " "))
+		}
+	}
 }
 
 // parts are the errors that were joined in err, or err alone.

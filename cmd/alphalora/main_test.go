@@ -157,8 +157,12 @@ func waitVerb(a *app) *cobra.Command {
 	}}
 }
 
-// TestMain lets this test binary stand for the program in TestSignals.
+// TestMain lets this test binary stand for the program in tests that need a process.
 func TestMain(m *testing.M) {
+	if args := os.Getenv("ALPHALORA_TEST_ARGS"); args != "" {
+		os.Args = append([]string{"alphalora"}, strings.Split(args, "\n")...)
+		main()
+	}
 	if os.Getenv("ALPHALORA_TEST_WAIT") != "" {
 		verbs = append(verbs, waitVerb)
 		os.Args = []string{"alphalora", "wait"}

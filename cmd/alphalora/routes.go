@@ -68,8 +68,7 @@ count, those of its prompt too; padding never does.
 
 With --checkpoints it also tells how far the routing moved from one to the next, over the same
 tokens: the oldest first, the adapter is the last. DIR is an adapter directory or a checkpoint
-of a run (runs/x/checkpoints/step-000200) of the same shape; a checkpoint as --adapter takes
-its shape from the run's adapter directory.
+of a run (runs/x/checkpoints/step-000200) of the same shape; a checkpoint is an adapter too.
 
 A record longer than the model's context is read all the same, and counted; --cutoff cuts it.`
 
@@ -226,29 +225,20 @@ func (r *routing) samples(ctx context.Context, d model.Description, result *rout
 // adapters loads the checkpoints and the adapter, which comes last, with the steps of
 // those that state one. What was loaded comes back beside an error too.
 func (r *routing) adapters(m *model.Model) (list []*moelora.Adapter, steps []int, err error) {
-	shapeDir := r.adapter
-	if train.IsCheckpoint(r.adapter) {
-		shapeDir = filepath.Join(r.adapter, "..", "..", "adapter") // of the run
-		if _, err := os.Stat(shapeDir); err != nil {
-			return nil, nil, fault.Input(r.adapter, "let the run end, or give an adapter of the same shape and this one to --checkpoints",
-				"is a checkpoint, whose shape %s would state: %v", shapeDir, fault.Reason(err))
-		}
-	}
 	for _, dir := range r.dirs() {
-		step, from, checkpoint := 0, dir, train.IsCheckpoint(dir)
-		if checkpoint {
-			from = shapeDir
+		step := 0
+		if train.IsCheckpoint(dir) {
+			c, err := train.OpenCheckpoint(dir)
+			if err != nil {
+				return list, nil, fault.Input(dir, "give another checkpoint of the run", "%v", err)
+			}
+			step = c.Step
 		}
-		adapter, err := moelora.Load(from, m, r.topK)
+		adapter, err := moelora.Load(dir, m, r.topK)
 		if err != nil {
 			return list, nil, err
 		}
 		list = append(list, adapter)
-		if checkpoint {
-			if step, err = train.LoadOwned(dir, adapter.Params); err != nil {
-				return list, nil, err
-			}
-		}
 		if !reflect.DeepEqual(list[0].Shape, adapter.Shape) {
 			return list, nil, fault.Input(dir, "give adapters of one run", "has another shape than %s: experts %v and %v, top-k %v and %v, r %d and %d",
 				r.checkpoints[0], adapter.Experts, list[0].Experts, adapter.TopK, list[0].TopK, adapter.Rank, list[0].Rank)

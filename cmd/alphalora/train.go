@@ -2,10 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -25,14 +26,21 @@ func trainCommand(a *app) *cobra.Command {
 		Short: "fine-tune a model as a configuration says",
 		Long: `train analyses the model, gives its layers experts, fine-tunes them and writes into the
 output directory: config.yaml as resolved, spectrum.json, allocation.json, metrics.jsonl,
-adapter/ and report.html. With --dry-run everything is read and checked, the parameters
-and one sample are shown, and nothing is trained or written.`,
+adapter/, checkpoints/ and report.html. With --dry-run everything is read and checked, the
+parameters, the memory that is needed and one sample are shown, and nothing is trained or
+written.
+
+--resume goes on from the newest checkpoint, bit for bit as if never stopped, and tells every
+key that differs from the run's configuration. Ctrl-C and SIGTERM keep a checkpoint first.`,
 		Args:    cobra.NoArgs,
 		Example: "  alphalora train --config run.yaml --set training.learning_rate=1e-4 --dry-run",
 	}
 	path := cmd.Flags().String("config", "", "YAML `FILE` of the run (required)")
 	sets := cmd.Flags().StringArray("set", nil, "`KEY=VALUE` over the file's, such as data.cutoff=128 (may be given several times)")
-	resume := cmd.Flags().Bool("resume", false, "go on from the newest checkpoint in the output directory")
+	var how entering
+	cmd.Flags().BoolVar(&how.resume, "resume", false, "go on from the newest checkpoint in the output directory")
+	cmd.Flags().StringVar(&how.from, "resume-from", "", "go on from the checkpoint called `NAME`, such as step-000400, and drop those after it")
+	cmd.Flags().BoolVar(&how.overwrite, "overwrite", false, "write over a run in the output directory")
 	dry := cmd.Flags().Bool("dry-run", false, "check everything, train nothing")
 	_ = cmd.MarkFlagRequired("config")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -40,24 +48,45 @@ and one sample are shown, and nothing is trained or written.`,
 		if err != nil {
 			return err
 		}
-		if *resume {
-			if err := unchanged(run); err != nil {
-				return err
-			}
+		how.resume = how.resume || how.from != ""
+		if *dry {
+			return a.dryRun(cmd.Context(), run)
 		}
-		r, err := a.prepare(cmd.Context(), run)
-		if err != nil {
-			return err
+		r, _, err := a.trainIn(cmd.Context(), run, how, a.stdout)
+		if r != nil {
+			r.close()
 		}
-		r.resume = *resume
-		defer r.close()
-		if err := r.describe(a.stdout); err != nil || *dry {
-			return err
-		}
-		_, err = a.train(cmd.Context(), r)
 		return err
 	}
 	return cmd
+}
+
+// dryRun reads and checks everything, and shows it.
+func (a *app) dryRun(ctx context.Context, run configs.Run) error {
+	r, err := a.prepare(ctx, run)
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	return errors.Join(r.describe(a.stdout), r.checkMemory(a, a.stdout))
+}
+
+// trainIn is a whole run, which is described to w. What was trained comes back open.
+func (a *app) trainIn(ctx context.Context, run configs.Run, how entering, w io.Writer) (*prepared, []train.Metrics, error) {
+	p, err := a.enter(run, how)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer p.leave()
+	r, err := a.prepare(ctx, run)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := errors.Join(r.describe(w), r.checkMemory(a, w)); err != nil {
+		return r, nil, err
+	}
+	metrics, err := a.train(ctx, r, p)
+	return r, metrics, err
 }
 
 // prepared is a run whose inputs are all read and checked.
@@ -69,8 +98,7 @@ type prepared struct {
 	allocation *alphalora.Allocation
 	tokenizer  *tokenizer.Tokenizer // nil where the data are tokenised and the model has none
 	learning
-	steps  int
-	resume bool
+	steps int
 }
 
 func (r *prepared) close() {
@@ -189,14 +217,16 @@ func (r *prepared) makeAdapter() (err error) {
 }
 
 // train runs a prepared run and writes its output directory.
-func (a *app) train(ctx context.Context, r *prepared) ([]train.Metrics, error) {
-	if err := os.MkdirAll(r.Output, 0o755); err != nil {
-		return nil, fault.Input("output "+r.Output, "choose a directory that can be written", "%v", err)
+func (a *app) train(ctx context.Context, r *prepared, p *place) ([]train.Metrics, error) {
+	if p.from == "" {
+		if err := p.clear(r.Output); err != nil {
+			return nil, err
+		}
 	}
 	if err := r.writeInputs(a); err != nil {
 		return nil, err
 	}
-	if err := a.run(ctx, r); err != nil {
+	if err := a.run(ctx, r, p); err != nil {
 		return nil, err
 	}
 	if err := r.save(); err != nil {
@@ -210,10 +240,15 @@ func (a *app) train(ctx context.Context, r *prepared) ([]train.Metrics, error) {
 }
 
 // run trains with a progress bar.
-func (a *app) run(ctx context.Context, r *prepared) error {
+func (a *app) run(ctx context.Context, r *prepared, p *place) error {
 	t := r.Training
+	yaml, err := r.YAML()
+	if err != nil {
+		return err
+	}
 	bar := a.progress(r.steps, "train")
-	err := train.Run(ctx, r.model, r.adapter, r.batcher, train.Options{
+	bar.Add(p.at, "")
+	err = train.Run(ctx, r.model, r.adapter, r.batcher, train.Options{
 		Output:        r.Output,
 		Schedule:      r.schedule(),
 		Optimizer:     train.AdamW{Beta1: t.Betas[0], Beta2: t.Betas[1], Epsilon: t.Epsilon, Decay: t.WeightDecay, NoDecay: roles(t.NoDecay)},
@@ -229,7 +264,9 @@ func (a *app) run(ctx context.Context, r *prepared) error {
 		Validation:    r.validating(),
 		Log:           func(line string) { _, _ = fmt.Fprintln(a.stderr, line) },
 		Checkpoints: train.Checkpoints{Dir: filepath.Join(r.Output, "checkpoints"), Every: t.CheckpointEvery,
-			Keep: t.KeepCheckpoints, Resume: r.resume},
+			Keep: t.KeepCheckpoints, Resume: p.from != "", From: p.from, Attach: map[string][]byte{configFile: yaml}},
+		Origin: r.origin(),
+		Where:  r.samples.Origin,
 		Progress: func(m train.Metrics) {
 			bar.Add(1, fmt.Sprintf("loss %.4f, %.0f tokens/s", m.Loss, float64(m.Tokens)/m.Seconds))
 		},
@@ -240,41 +277,13 @@ func (a *app) run(ctx context.Context, r *prepared) error {
 	return err
 }
 
-// unchanged refuses to resume a run whose configuration is another one.
-func unchanged(run configs.Run) error {
-	path := filepath.Join(run.Output, "config.yaml")
-	old, err := os.ReadFile(path)
-	if err != nil {
-		return fault.Input(path, "start without --resume", "there is no run to go on with: %v", fault.Reason(err))
-	}
-	now, err := run.YAML()
-	if err != nil {
-		return err
-	}
-	before, after := strings.Split(string(old), "\n"), strings.Split(string(now), "\n")
-	for i := range max(len(before), len(after)) {
-		if i >= len(before) || i >= len(after) || before[i] != after[i] {
-			return fault.Input(path, "resume with the configuration of the run, or start a new one in another directory",
-				"the run had %q, now it is %q", line(before, i), line(after, i))
-		}
-	}
-	return nil
-}
-
-func line(lines []string, i int) string {
-	if i >= len(lines) {
-		return ""
-	}
-	return strings.TrimSpace(lines[i])
-}
-
 // writeInputs records what the run starts from.
 func (r *prepared) writeInputs(a *app) error {
 	yaml, err := r.YAML()
 	if err != nil {
 		return err
 	}
-	if err := atomicfile.WriteBytes(filepath.Join(r.Output, "config.yaml"), yaml); err != nil {
+	if err := atomicfile.WriteBytes(filepath.Join(r.Output, configFile), yaml); err != nil {
 		return err
 	}
 	if r.analysis != nil {
