@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -25,7 +26,7 @@ func trainCommand(a *app) *cobra.Command {
 		Short: "fine-tune a model as a configuration says",
 		Long: `train analyses the model, gives its layers experts, fine-tunes them and writes into the
 output directory: config.yaml as resolved, spectrum.json, allocation.json, metrics.jsonl,
-adapter/ and report.html. With --dry-run everything is read and checked, the parameters
+tensorboard/, adapter/ and report.html, a page that shows the run while it goes. With --dry-run everything is read and checked, the parameters
 and one sample are shown, and nothing is trained or written.`,
 		Args:    cobra.NoArgs,
 		Example: "  alphalora train --config run.yaml --set training.learning_rate=1e-4 --dry-run",
@@ -189,31 +190,25 @@ func (r *prepared) makeAdapter() (err error) {
 }
 
 // train runs a prepared run and writes its output directory.
-func (a *app) train(ctx context.Context, r *prepared) ([]train.Metrics, error) {
+func (a *app) train(ctx context.Context, r *prepared) (*curves, error) {
 	if err := os.MkdirAll(r.Output, 0o755); err != nil {
 		return nil, fault.Input("output "+r.Output, "choose a directory that can be written", "%v", err)
 	}
 	if err := r.writeInputs(a); err != nil {
 		return nil, err
 	}
-	if err := a.run(ctx, r); err != nil {
-		return nil, err
+	seen := a.watch(r)
+	err := a.run(ctx, r, seen.step)
+	if err == nil {
+		err = r.save()
 	}
-	if err := r.save(); err != nil {
-		return nil, err
-	}
-	metrics, err := train.ReadMetrics(r.Output)
-	if err != nil {
-		return nil, err
-	}
-	return metrics, r.report(metrics)
+	return seen.curves, errors.Join(err, seen.end(ctx, err))
 }
 
-// run trains with a progress bar.
-func (a *app) run(ctx context.Context, r *prepared) error {
+// run trains and hands the metrics of each step to progress.
+func (a *app) run(ctx context.Context, r *prepared, progress func(train.Metrics)) error {
 	t := r.Training
-	bar := a.progress(r.steps, "train")
-	err := train.Run(ctx, r.model, r.adapter, r.batcher, train.Options{
+	return train.Run(ctx, r.model, r.adapter, r.batcher, train.Options{
 		Output:        r.Output,
 		Schedule:      train.Schedule{Kind: t.Schedule, Peak: t.LearningRate, Warmup: t.WarmupSteps, Total: r.steps},
 		Optimizer:     train.AdamW{Beta1: t.Betas[0], Beta2: t.Betas[1], Epsilon: t.Epsilon, Decay: t.WeightDecay},
@@ -228,14 +223,8 @@ func (a *app) run(ctx context.Context, r *prepared) error {
 		Seed:          t.Seed,
 		Checkpoints: train.Checkpoints{Dir: filepath.Join(r.Output, "checkpoints"), Every: t.CheckpointEvery,
 			Keep: t.KeepCheckpoints, Resume: r.resume},
-		Progress: func(m train.Metrics) {
-			bar.Add(1, fmt.Sprintf("loss %.4f, %.0f tokens/s", m.Loss, float64(m.Tokens)/m.Seconds))
-		},
+		Progress: progress,
 	})
-	if err == nil {
-		bar.Done()
-	}
-	return err
 }
 
 // unchanged refuses to resume a run whose configuration is another one.
