@@ -82,7 +82,7 @@ func courseSections(c *curves) []report.Section {
 		c.chart("Gradient norm before clipping", "norm", plainCurve{"grad_norm", "gradient norm", true}),
 		c.chart("Speed", "tokens/s", plainCurve{"tokens_per_second", "tokens/s", true}))
 	if heat := c.layers("balance_layers", "Balance loss of each layer"); heat != nil {
-		add("How evenly experts are used", "The balance loss of each layer over the run. The lower, the more evenly its experts are chosen.",
+		add("How evenly experts are used", "The balance loss of each layer over the run, without its coefficient: 1 is an even load, and what a layer with one expert always has.",
 			heat)
 	}
 	return list
@@ -172,7 +172,7 @@ func (c *curves) layers(key, title string) *report.Chart {
 		values := make([]float64, columns)
 		for i := range values {
 			from, to := i*len(t.spans)/columns, (i+1)*len(t.spans)/columns
-			part := trace{width: math.MaxInt, spans: nil}
+			part := trace{width: math.MaxInt}
 			for _, s := range t.spans[from:max(to, from+1)] {
 				part.put(s)
 			}

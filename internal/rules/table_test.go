@@ -33,6 +33,7 @@ var rooms = []room{
 	{"cmd/alphalora", []string{anything}, "cmd joins the parts"},
 	{"configs", []string{"alphalora", "moelora", "model", "train", "train/data", "eval", "eval/benchmark"},
 		"a configuration is composed of the packages' own Config types, and knows nothing of verbs, engines or pages"},
+	{"configs/recipes", []string{"configs"}, "a recipe is a configuration and nothing else"},
 	{"train", []string{"model", "model/nn", "model/weights", "model/tokenizer", "moelora", "train/data", "eval/benchmark", "internal/engine"},
 		"the recipe joins model, adapter and data; how results are scored or configured is not its business"},
 	{"train/data", []string{"model/tokenizer", "model/tokenizer/chat", "internal/alpaca"},
