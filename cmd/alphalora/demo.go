@@ -337,7 +337,7 @@ func (d *demo) report(r *prepared, metrics *curves, result *demonstrated) error 
 		{Label: "Engine", Value: result.Engine}, {Label: "Seconds", Value: fmt.Sprintf("%.0f", result.Seconds)},
 		{Label: "Trainable parameters", Value: fmt.Sprint(moelora.Count(r.model.Description, r.adapter.Shape).Trainable)},
 	}
-	page.Sections = append(r.sections(metrics), report.Section{Heading: "Accuracy", Text: text, Chart: &drawn, Table: &table})
+	page.Sections = append(append(r.shapeSections(), courseSections(metrics)...), report.Section{Heading: "Accuracy", Text: text, Chart: &drawn, Table: &table})
 	return report.Write(d.path("report.html"), page)
 }
 

@@ -24,8 +24,8 @@ func (r *prepared) describe(w io.Writer) error {
 	return r.describeData(w)
 }
 
-// sections draws what the run measured: alpha, experts, then its course.
-func (r *prepared) sections(c *curves) []report.Section {
+// shapeSections draw what the run is made of: alpha of the layers, and their experts.
+func (r *prepared) shapeSections() []report.Section {
 	var list []report.Section
 	if r.analysis != nil {
 		list = append(list, alphaSection(r.analysis))
@@ -33,7 +33,7 @@ func (r *prepared) sections(c *curves) []report.Section {
 	if r.allocation != nil {
 		list = append(list, expertSection(r.allocation))
 	}
-	return append(list, courseSections(c)...)
+	return list
 }
 
 func alphaSection(analysis *alphalora.Analysis) report.Section {

@@ -60,7 +60,7 @@ func (r *prepared) writePage(c *curves, s pageState) error {
 	if s.why != "" {
 		page.Sections = append(page.Sections, report.Section{Heading: "Why it stopped", Text: s.why})
 	}
-	page.Sections = append(page.Sections, r.sections(c)...)
+	page.Sections = append(append(page.Sections, courseSections(c)...), r.shapeSections()...)
 	return report.Write(filepath.Join(r.Output, "report.html"), page)
 }
 

@@ -30,8 +30,7 @@ type watcher struct {
 	board  *tensorboard.Writer // nil before the first step, and after a failure
 	blind  map[string]bool     // what is not shown any more
 	begun  bool
-	due    time.Time     // when the page is written next
-	spent  time.Duration // all that watching took
+	due    time.Time // when the page is written next
 }
 
 func (a *app) watch(r *prepared) *watcher {
@@ -43,7 +42,6 @@ func (w *watcher) path(name string) string { return filepath.Join(w.run.Output, 
 
 // step shows the metrics of a step that has just ended.
 func (w *watcher) step(m train.Metrics) {
-	start := time.Now()
 	if !w.begun {
 		w.begin(m.Step)
 	}
@@ -66,7 +64,6 @@ func (w *watcher) step(m train.Metrics) {
 		cost := time.Since(now)
 		w.due = now.Add(cost + max(pageEvery, pageShare*cost))
 	}
-	w.spent += time.Since(start)
 }
 
 // begin takes up what was before the first step that is seen: nothing, or the steps up to a
