@@ -91,7 +91,7 @@ func (p *progress) title() string {
 	if p.note != "" {
 		title += ": " + p.note
 	}
-	if left := p.left(); left > 0 {
+	if left := p.left(); left >= time.Second {
 		title += ", " + longTime(left) + " left"
 	}
 	return title
