@@ -22,7 +22,6 @@ import (
 	"alphalora/internal/seedling"
 	"alphalora/model"
 	"alphalora/moelora"
-	"alphalora/train"
 )
 
 // demonstrated is the JSON of the verb demo.
@@ -257,7 +256,7 @@ func (d *demo) generate(ctx context.Context, l *loaded, who string) ([]eval.Resu
 }
 
 // tune is an ordinary run of train.
-func (d *demo) tune(ctx context.Context) (*prepared, []train.Metrics, error) {
+func (d *demo) tune(ctx context.Context) (*prepared, *curves, error) {
 	shape, err := model.ReadDescription(d.path("base"))
 	if err != nil {
 		return nil, nil, err
@@ -311,7 +310,7 @@ func (r *demonstrated) print(w io.Writer) error {
 }
 
 // report writes the demo's page.
-func (d *demo) report(r *prepared, metrics []train.Metrics, result *demonstrated) error {
+func (d *demo) report(r *prepared, metrics *curves, result *demonstrated) error {
 	chart := report.GroupedBarChart{Title: "Accuracy before and after", XLabel: "task", YLabel: "accuracy", Percent: true,
 		Groups: []report.Group{{Name: "base"}, {Name: "tuned"}}}
 	table := report.Table{Caption: "Accuracy on held-out items", Columns: []string{"task", "items", "majority", "base, written", "base, likeliest", "tuned"}}
@@ -333,7 +332,7 @@ func (d *demo) report(r *prepared, metrics []train.Metrics, result *demonstrated
 		{Label: "Engine", Value: result.Engine}, {Label: "Seconds", Value: fmt.Sprintf("%.0f", result.Seconds)},
 		{Label: "Trainable parameters", Value: fmt.Sprint(moelora.Count(r.model.Description, r.adapter.Shape).Trainable)},
 	}
-	page.Sections = append(r.sections(metrics), report.Section{Heading: "Accuracy", Text: text, Chart: &drawn, Table: &table})
+	page.Sections = append(append(r.shapeSections(), courseSections(metrics)...), report.Section{Heading: "Accuracy", Text: text, Chart: &drawn, Table: &table})
 	return report.Write(d.path("report.html"), page)
 }
 

@@ -22,6 +22,8 @@ type progress struct {
 	bar         *progressbar.ProgressBar // nil where there is no terminal
 	out         io.Writer
 	begun, told time.Time
+	warm        time.Time // when the first unit was done, whose time tells little of the others
+	cold        int       // how many were done then
 }
 
 // progress begins a piece of work of total units.
@@ -32,6 +34,8 @@ func (a *app) progress(total int, label string) *progress {
 			progressbar.OptionSetWriter(a.stderr),
 			progressbar.OptionSetDescription(label),
 			progressbar.OptionShowCount(),
+			progressbar.OptionSetPredictTime(false), // the note tells the time that is left
+			progressbar.OptionSetElapsedTime(false),
 			progressbar.OptionSetWidth(24),
 			progressbar.OptionThrottle(100*time.Millisecond),
 			progressbar.OptionClearOnFinish(),
@@ -40,9 +44,20 @@ func (a *app) progress(total int, label string) *progress {
 	return p
 }
 
+// From says that n units were done before the work began.
+func (p *progress) From(n int) {
+	p.done += n
+	if p.bar != nil {
+		_ = p.bar.Set(p.done)
+	}
+}
+
 // Add says that n more units are done, and what there is to note (the loss, say).
 func (p *progress) Add(n int, note string) {
 	p.done, p.note = p.done+n, note
+	if p.warm.IsZero() {
+		p.warm, p.cold = time.Now(), p.done
+	}
 	if p.bar != nil {
 		p.bar.Describe(p.title())
 		_ = p.bar.Add(n) // a bar that cannot be drawn must not stop the work
@@ -61,11 +76,39 @@ func (p *progress) Done() {
 	p.line()
 }
 
-func (p *progress) title() string {
-	if p.note == "" {
-		return p.label
+// left is the time that the rest will take at the pace so far, the first unit aside; 0
+// where nothing tells it.
+func (p *progress) left() time.Duration {
+	if p.warm.IsZero() || p.done <= p.cold {
+		return 0
 	}
-	return p.label + ": " + p.note
+	each := time.Since(p.warm) / time.Duration(p.done-p.cold)
+	return each * time.Duration(p.total-p.done)
+}
+
+func (p *progress) title() string {
+	title := p.label
+	if p.note != "" {
+		title += ": " + p.note
+	}
+	if left := p.left(); left >= time.Second {
+		title += ", " + longTime(left) + " left"
+	}
+	return title
+}
+
+// longTime writes a duration in its two largest units: 3d 4h, 5h 10m, 12m 3s, 8s.
+func longTime(d time.Duration) string {
+	s := int64(d.Round(time.Second) / time.Second)
+	switch days, hours, minutes := s/86400, s/3600, s/60; {
+	case days > 0:
+		return fmt.Sprintf("%dd %dh", days, hours%24)
+	case hours > 0:
+		return fmt.Sprintf("%dh %dm", hours, minutes%60)
+	case minutes > 0:
+		return fmt.Sprintf("%dm %ds", minutes, s%60)
+	}
+	return fmt.Sprintf("%ds", s)
 }
 
 func (p *progress) line() {

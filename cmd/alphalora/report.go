@@ -3,13 +3,11 @@ package main
 import (
 	"fmt"
 	"io"
-	"path/filepath"
 	"strconv"
 
 	"alphalora/alphalora"
 	"alphalora/internal/report"
 	"alphalora/moelora"
-	"alphalora/train"
 )
 
 // describe prints what a prepared run is about to do.
@@ -26,20 +24,8 @@ func (r *prepared) describe(w io.Writer) error {
 	return r.describeData(w)
 }
 
-// report writes the run's page.
-func (r *prepared) report(metrics []train.Metrics) error {
-	page := report.Page{Title: "Training of " + filepath.Base(r.Model), Subtitle: r.Output}
-	page.Facts = []report.Fact{{Label: "Steps", Value: strconv.Itoa(len(metrics))}}
-	if r.adapter != nil {
-		c := moelora.Count(r.model.Description, r.adapter.Shape)
-		page.Facts = append(page.Facts, report.Fact{Label: "Trainable parameters", Value: strconv.Itoa(c.Trainable)})
-	}
-	page.Sections = r.sections(metrics)
-	return report.Write(filepath.Join(r.Output, "report.html"), page)
-}
-
-// sections draws what the run measured: alpha, experts, loss.
-func (r *prepared) sections(metrics []train.Metrics) []report.Section {
+// shapeSections draw what the run is made of: alpha of the layers, and their experts.
+func (r *prepared) shapeSections() []report.Section {
 	var list []report.Section
 	if r.analysis != nil {
 		list = append(list, alphaSection(r.analysis))
@@ -47,7 +33,7 @@ func (r *prepared) sections(metrics []train.Metrics) []report.Section {
 	if r.allocation != nil {
 		list = append(list, expertSection(r.allocation))
 	}
-	return append(list, lossSection(metrics))
+	return list
 }
 
 func alphaSection(analysis *alphalora.Analysis) report.Section {
@@ -70,16 +56,4 @@ func expertSection(allocation *alphalora.Allocation) report.Section {
 	}
 	chart := report.Bars(bars)
 	return report.Section{Heading: "Experts", Text: fmt.Sprintf("Strategy %s, %d experts in all.", allocation.Strategy, allocation.Total), Chart: &chart}
-}
-
-// lossWindow is how many steps the smoothed loss curve averages.
-const lossWindow = 25
-
-func lossSection(metrics []train.Metrics) report.Section {
-	series := report.Series{Name: "loss", Smooth: lossWindow}
-	for _, m := range metrics {
-		series.X, series.Y = append(series.X, float64(m.Step)), append(series.Y, m.Loss)
-	}
-	chart := report.Lines(report.LineChart{Title: "Loss", XLabel: "step", YLabel: "cross-entropy", Series: []report.Series{series}})
-	return report.Section{Heading: "Training", Text: "Mean cross-entropy of the answers' tokens.", Chart: &chart}
 }

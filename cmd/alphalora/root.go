@@ -17,6 +17,7 @@ var verbs = []func(*app) *cobra.Command{
 	analyzeCommand,
 	allocateCommand,
 	paramsCommand,
+	recipesCommand,
 	trainCommand,
 	scoreCommand,
 	generateCommand,

@@ -26,9 +26,9 @@ func trainCommand(a *app) *cobra.Command {
 		Short: "fine-tune a model as a configuration says",
 		Long: `train analyses the model, gives its layers experts, fine-tunes them and writes into the
 output directory: config.yaml as resolved, spectrum.json, allocation.json, metrics.jsonl,
-adapter/, checkpoints/ and report.html. With --dry-run everything is read and checked, the
-parameters, the memory that is needed and one sample are shown, and nothing is trained or
-written.
+tensorboard/, adapter/, checkpoints/ and report.html, a page that shows the run while it goes.
+With --dry-run everything is read and checked, the parameters, the memory that is needed and
+one sample are shown, and nothing is trained or written.
 
 --resume goes on from the newest checkpoint, bit for bit as if never stopped, and tells every
 key that differs from the run's configuration. Ctrl-C and SIGTERM keep a checkpoint first.`,
@@ -72,7 +72,7 @@ func (a *app) dryRun(ctx context.Context, run configs.Run) error {
 }
 
 // trainIn is a whole run, which is described to w. What was trained comes back open.
-func (a *app) trainIn(ctx context.Context, run configs.Run, how entering, w io.Writer) (*prepared, []train.Metrics, error) {
+func (a *app) trainIn(ctx context.Context, run configs.Run, how entering, w io.Writer) (*prepared, *curves, error) {
 	p, err := a.enter(run, how)
 	if err != nil {
 		return nil, nil, err
@@ -85,8 +85,8 @@ func (a *app) trainIn(ctx context.Context, run configs.Run, how entering, w io.W
 	if err := errors.Join(r.describe(w), r.checkMemory(a, w)); err != nil {
 		return r, nil, err
 	}
-	metrics, err := a.train(ctx, r, p)
-	return r, metrics, err
+	seen, err := a.train(ctx, r, p)
+	return r, seen, err
 }
 
 // prepared is a run whose inputs are all read and checked.
@@ -217,7 +217,7 @@ func (r *prepared) makeAdapter() (err error) {
 }
 
 // train runs a prepared run and writes its output directory.
-func (a *app) train(ctx context.Context, r *prepared, p *place) ([]train.Metrics, error) {
+func (a *app) train(ctx context.Context, r *prepared, p *place) (*curves, error) {
 	if p.from == "" {
 		if err := p.clear(r.Output); err != nil {
 			return nil, err
@@ -226,29 +226,22 @@ func (a *app) train(ctx context.Context, r *prepared, p *place) ([]train.Metrics
 	if err := r.writeInputs(a); err != nil {
 		return nil, err
 	}
-	if err := a.run(ctx, r, p); err != nil {
-		return nil, err
+	seen := a.watch(r)
+	err := a.run(ctx, r, p, seen.step)
+	if err == nil {
+		err = r.save()
 	}
-	if err := r.save(); err != nil {
-		return nil, err
-	}
-	metrics, err := train.ReadMetrics(r.Output)
-	if err != nil {
-		return nil, err
-	}
-	return metrics, r.report(metrics)
+	return seen.curves, errors.Join(err, seen.end(ctx, err))
 }
 
-// run trains with a progress bar.
-func (a *app) run(ctx context.Context, r *prepared, p *place) error {
+// run trains and hands the metrics of each step to progress.
+func (a *app) run(ctx context.Context, r *prepared, p *place, progress func(train.Metrics)) error {
 	t := r.Training
 	yaml, err := r.YAML()
 	if err != nil {
 		return err
 	}
-	bar := a.progress(r.steps, "train")
-	bar.Add(p.at, "")
-	err = train.Run(ctx, r.model, r.adapter, r.batcher, train.Options{
+	return train.Run(ctx, r.model, r.adapter, r.batcher, train.Options{
 		Output:        r.Output,
 		Schedule:      r.schedule(),
 		Optimizer:     train.AdamW{Beta1: t.Betas[0], Beta2: t.Betas[1], Epsilon: t.Epsilon, Decay: t.WeightDecay, NoDecay: roles(t.NoDecay)},
@@ -265,16 +258,10 @@ func (a *app) run(ctx context.Context, r *prepared, p *place) error {
 		Log:           func(line string) { _, _ = fmt.Fprintln(a.stderr, line) },
 		Checkpoints: train.Checkpoints{Dir: filepath.Join(r.Output, "checkpoints"), Every: t.CheckpointEvery,
 			Keep: t.KeepCheckpoints, Resume: p.from != "", From: p.from, Attach: map[string][]byte{configFile: yaml}},
-		Origin: r.origin(),
-		Where:  r.samples.Origin,
-		Progress: func(m train.Metrics) {
-			bar.Add(1, fmt.Sprintf("loss %.4f, %.0f tokens/s", m.Loss, float64(m.Tokens)/m.Seconds))
-		},
+		Origin:   r.origin(),
+		Where:    r.samples.Origin,
+		Progress: progress,
 	})
-	if err == nil {
-		bar.Done()
-	}
-	return err
 }
 
 // writeInputs records what the run starts from.

@@ -51,6 +51,10 @@ type Series struct {
 	// drawn over the pale raw curve; an even width counts as the next odd one. Near the
 	// ends it shrinks to the points that lie on both sides.
 	Smooth int
+
+	// Smoothed, when not nil, is drawn over the pale raw curve in place of such an average;
+	// it is as long as Y.
+	Smoothed []float64
 }
 
 // LineChart shows curves over one pair of axes. On a logarithmic axis every value must
@@ -150,6 +154,11 @@ func (c LineChart) check() error {
 			return fmt.Errorf("%s: has no points", what)
 		case len(s.X) != len(s.Y):
 			return fmt.Errorf("%s: has %d x values for %d y values", what, len(s.X), len(s.Y))
+		case s.Smoothed != nil && len(s.Smoothed) != len(s.Y):
+			return fmt.Errorf("%s: has %d smoothed values for %d y values", what, len(s.Smoothed), len(s.Y))
+		}
+		if err := checkValues(what, "smoothed y", s.Smoothed, c.LogY); err != nil {
+			return err
 		}
 		if err := checkValues(what, "x", s.X, c.LogX); err != nil {
 			return err
@@ -232,7 +241,10 @@ func (s Series) withX() Series {
 // keys returns the entries of series i in the legend: two when it is smoothed.
 func (s Series) keys(i int) []key {
 	class := seriesClass(i)
-	if s.Smooth > 1 {
+	switch {
+	case s.Smoothed != nil:
+		return []key{{"line faint " + class, s.Name}, {"line " + class, s.Name + ", smoothed"}}
+	case s.Smooth > 1:
 		return []key{
 			{"line faint " + class, s.Name},
 			{"line " + class, fmt.Sprintf("%s, mean of %d points", s.Name, s.Smooth|1)},

@@ -93,8 +93,11 @@ func setAxis(axis *plot.Axis, s span, log bool, ticks int, whole bool) {
 }
 
 func (c LineChart) addSeries(p *plot.Plot, s Series, r role) {
-	ink := r
-	if s.Smooth > 1 {
+	ink, smoothed := r, s.Smoothed
+	if smoothed == nil && s.Smooth > 1 {
+		smoothed = smooth(s.Y, s.Smooth)
+	}
+	if smoothed != nil {
 		ink |= pale
 	}
 	points := c.points(s.X, s.Y)
@@ -103,7 +106,7 @@ func (c LineChart) addSeries(p *plot.Plot, s Series, r role) {
 		switch {
 		case s.Style == DashedFit:
 			line.Dashes = []vg.Length{7, 4}
-		case s.Smooth > 1:
+		case smoothed != nil:
 			line.Width = 1
 		}
 		p.Add(&line)
@@ -115,9 +118,8 @@ func (c LineChart) addSeries(p *plot.Plot, s Series, r role) {
 		}
 		p.Add(&plotter.Scatter{XYs: points, GlyphStyle: glyph})
 	}
-	if s.Smooth > 1 {
-		mean := c.points(s.X, smooth(s.Y, s.Smooth))
-		p.Add(&plotter.Line{XYs: mean, LineStyle: draw.LineStyle{Color: r.placeholder(), Width: 2}})
+	if smoothed != nil {
+		p.Add(&plotter.Line{XYs: c.points(s.X, smoothed), LineStyle: draw.LineStyle{Color: r.placeholder(), Width: 2}})
 	}
 }
 

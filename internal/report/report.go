@@ -39,6 +39,7 @@ import (
 type Page struct {
 	Title    string // required; also the title of the window
 	Subtitle string
+	Refresh  int    // seconds after which a browser reads the page anew; 0: never
 	Facts    []Fact // shown as cards below the title
 	Sections []Section
 }
@@ -89,6 +90,7 @@ func Write(path string, p Page) error {
 
 type pageView struct {
 	Title, Subtitle string
+	Refresh         int
 	Style           template.CSS
 	Script          template.JS // empty where nothing needs one
 	ScriptHash      string      // by which the page's policy lets this one script run
@@ -122,7 +124,7 @@ func render(p Page) ([]byte, error) {
 	if strings.TrimSpace(p.Title) == "" {
 		return nil, errors.New("page: has no title")
 	}
-	v := pageView{Title: p.Title, Subtitle: p.Subtitle, Style: template.CSS(pageCSS), Facts: p.Facts}
+	v := pageView{Title: p.Title, Subtitle: p.Subtitle, Refresh: p.Refresh, Style: template.CSS(pageCSS), Facts: p.Facts}
 	for i, s := range p.Sections {
 		sv, err := viewSection(fmt.Sprintf("chart-%d", i+1), s)
 		if err != nil {

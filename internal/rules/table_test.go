@@ -33,6 +33,7 @@ var rooms = []room{
 	{"cmd/alphalora", []string{anything}, "cmd joins the parts"},
 	{"configs", []string{"alphalora", "moelora", "model", "train", "train/data", "eval", "eval/benchmark"},
 		"a configuration is composed of the packages' own Config types, and knows nothing of verbs, engines or pages"},
+	{"configs/recipes", []string{"configs"}, "a recipe is a configuration and nothing else"},
 	{"train", []string{"model", "model/nn", "model/weights", "model/tokenizer", "moelora", "train/data", "eval/benchmark", "internal/engine"},
 		"the recipe joins model, adapter and data; how results are scored or configured is not its business"},
 	{"train/data", []string{"model/tokenizer", "model/tokenizer/chat", "internal/alpaca", "internal/parquetfile"},
@@ -56,6 +57,7 @@ var rooms = []room{
 	{"alphalora/symeig", nil, "eigenvalues of plain numbers are a leaf"},
 	{"internal/engine", nil, "the engine is below everything that uses it"},
 	{"internal/report", nil, "pages are drawn from plain values"},
+	{"internal/tensorboard", nil, "an event file is names, steps and numbers"},
 	{"internal/alpaca", nil, "one template, shared by training and evaluation"},
 	{"internal/seedling", []string{"internal/alpaca"}, "the shipped world is written by a generator that knows no model"},
 	{"internal/fault", nil, "the kinds of error are below everything"},
@@ -92,6 +94,7 @@ var libraries = []library{
 	{"github.com/goccy/go-yaml", []string{"configs"}, "one strict decoder reads every configuration"},
 	{"github.com/parquet-go/parquet-go", []string{"internal/parquetfile", "eval/benchmark", "train/data"}, "a foreign table is read where its records are understood"},
 	{"github.com/gomlx/go-huggingface", []string{"cmd/alphalora"}, "nothing is downloaded but by a verb that was told to"},
+	{"google.golang.org/protobuf", []string{"internal/tensorboard"}, "one package writes a protocol of TensorFlow's"},
 	{"gonum.org/v1/plot", []string{"internal/report"}, "only the report draws"},
 }
 

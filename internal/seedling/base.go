@@ -35,3 +35,12 @@ func WriteBase(dir string) error {
 	}
 	return nil
 }
+
+// Config is the shipped model's config.json.
+func Config() string {
+	content, err := base.ReadFile("base/config.json")
+	if err != nil {
+		panic("seedling: no config.json is embedded: " + err.Error())
+	}
+	return string(content)
+}
