@@ -221,7 +221,7 @@ func BenchmarkWatching(b *testing.B) {
 		require.NoError(b, os.MkdirAll(r.Output, 0o755))
 		w := a.watch(r)
 		var begun time.Time // the first step compiles
-		require.NoError(b, a.run(context.Background(), r, func(m train.Metrics) {
+		require.NoError(b, a.run(context.Background(), r, &place{}, func(m train.Metrics) {
 			start := time.Now()
 			if begun.IsZero() {
 				begun = start
