@@ -138,7 +138,8 @@ func (d *Decoder) layer(i int, x *Node, r rotation, at *tokens, memory remember)
 
 // attention lets every token look back: x [N, C] → [N, C].
 func (d *Decoder) attention(i int, x *Node, r rotation, at *tokens, memory remember) *Node {
-	b, t := r.cos.Shape().Dim(0), r.cos.Shape().Dim(1)
+	t := r.cos.Shape().Dim(1)
+	b := x.Shape().Dim(0) / t
 	qkv := d.project(i, []Site{Q, K, V}, x)
 	q := Reshape(qkv[0], b, t, d.Heads, d.HeadDim)
 	k := Reshape(qkv[1], b, t, d.KVHeads, d.HeadDim)

@@ -10,7 +10,7 @@ import (
 
 // tokens is what a pass knows of its tokens beside their ids: where they stand.
 type tokens struct {
-	positions *Node // [B, T], from each row's first real token
+	positions *Node // [B, T] from each row's first real token, or [1, T] where all rows are alike
 	lengths   *Node // [B], the real tokens of each row, those in the cache included; [B, T] in packed rows
 	distances *Node // [B, T, S], from a query back to a key
 	visible   *Node // [B, T, S], what a query sees in a layer without a window
@@ -20,7 +20,11 @@ type tokens struct {
 // whole places rows of T tokens that stand alone.
 func (d *Decoder) whole(g *Graph, b, t int, pads *Node) *tokens {
 	distances := nn.Distances(Iota(g, shapes.Make(dtypes.Int32, b, t, t), 1))
-	p := &tokens{positions: nn.Positions(g, b, t, pads), lengths: d.Lengths, distances: distances,
+	alike := b
+	if pads == nil {
+		alike = 1 // fewer sines and cosines, which every reader of them computes anew
+	}
+	p := &tokens{positions: nn.Positions(g, alike, t, pads), lengths: d.Lengths, distances: distances,
 		visible: nn.Visible(distances, pads), narrowed: map[int]*Node{}}
 	if p.lengths == nil {
 		p.lengths = FillScalar(g, shapes.Make(dtypes.Int32, b), float64(t))
@@ -64,7 +68,7 @@ func (p *tokens) seen(window int) *Node {
 	return p.narrowed[window]
 }
 
-// rotation is the cosines and sines of the tokens' positions, [B, T, 1, P].
+// rotation is the cosines and sines of the tokens' positions, [B or 1, T, 1, P].
 type rotation struct{ cos, sin *Node }
 
 // rotation computes an embedding's; rows longer than its border take its long frequencies.

@@ -151,9 +151,12 @@ func (s *stepper) routing(bound *moelora.Bound, ids, lengths, share *Node) (loss
 	}
 	loss = ScalarZero(g, dtypes.Float32)
 	for i, layers := range [][]*Node{bound.Balance(g, tokens), bound.ZLoss(g, tokens)} {
+		coefficient := []float64{s.balance, s.zLoss}[i]
 		for _, layer := range layers {
 			layer = Mul(layer, share)
-			loss = Add(loss, MulScalar(layer, []float64{s.balance, s.zLoss}[i]))
+			if coefficient != 0 { // a gradient times 0 would be computed all the same
+				loss = Add(loss, MulScalar(layer, coefficient))
+			}
 			terms = append(terms, layer)
 		}
 	}
