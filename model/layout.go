@@ -135,6 +135,22 @@ func (d Description) Place(layer int, site Site) (name string, row int) {
 	return p.File, p.Row
 }
 
+// Parameters is the number of values that a checkpoint has to hold.
+func (d Description) Parameters() int {
+	total := 0
+	for _, spec := range d.Specs() {
+		if spec.Optional {
+			continue
+		}
+		n := 1
+		for _, dim := range spec.Shape {
+			n *= dim
+		}
+		total += n
+	}
+	return total
+}
+
 // Projection finds a site's weight [out, in] in a checkpoint: a view, where it stands in
 // rows of a larger tensor.
 func (d Description) Projection(set *weights.Set, layer int, site Site) (weights.Tensor, bool) {

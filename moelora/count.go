@@ -25,16 +25,7 @@ type SiteCount struct {
 // Count counts the parameters of an adapter on a base. The router of a layer with one
 // expert counts, as in the published figures, where the file holds it.
 func Count(d model.Description, s Shape) Counts {
-	var c Counts
-	for _, spec := range d.Specs() {
-		n := 1
-		for _, dim := range spec.Shape {
-			n *= dim
-		}
-		if !spec.Optional {
-			c.Frozen += n
-		}
-	}
+	c := Counts{Frozen: d.Parameters()}
 	for layer := range d.Layers {
 		for _, group := range model.Groups() {
 			sites := s.targeted(group)

@@ -37,14 +37,7 @@ func open(t *testing.T) *engine.Engine {
 func fresh(t *testing.T, experts, topK []int, targets []model.Site) *moelora.Adapter {
 	a, err := moelora.New(base(t), moelora.Shape{Kind: moelora.MoELoRA, Rank: 2, Alpha: 6, Experts: experts, TopK: topK, Targets: targets}, 1)
 	require.NoError(t, err)
-	rng := rand.New(rand.NewPCG(1, 2))
-	for i, tensor := range a.Params.Tensors {
-		values := make([]float32, tensor.Size())
-		for j := range values {
-			values[j] = float32(rng.NormFloat64())
-		}
-		a.Params.Tensors[i] = tensors.FromFlatDataAndDimensions(values, tensor.Shape().Dimensions...)
-	}
+	randomise(a)
 	return a
 }
 

@@ -125,17 +125,23 @@ func totalVariation(a, b []float64) float64 {
 func LayerDrift(list []Drift) []Drift {
 	var layers []Drift
 	byLayer(list, func(d Drift) int { return d.Layer }, func(part []Drift) {
-		mean := Drift{Layer: part[0].Layer}
-		for _, d := range part {
-			n := float64(len(part))
-			mean.LoadFirst += d.LoadFirst / n
-			mean.LoadPrevious += d.LoadPrevious / n
-			mean.ChosenFirst += d.ChosenFirst / n
-			mean.ChosenPrevious += d.ChosenPrevious / n
-		}
+		mean := MeanDrift(part)
+		mean.Layer = part[0].Layer
 		layers = append(layers, mean)
 	})
 	return layers
+}
+
+// MeanDrift is the mean over a list; it names neither layer nor projection.
+func MeanDrift(list []Drift) (mean Drift) {
+	for _, d := range list {
+		n := float64(len(list))
+		mean.LoadFirst += d.LoadFirst / n
+		mean.LoadPrevious += d.LoadPrevious / n
+		mean.ChosenFirst += d.ChosenFirst / n
+		mean.ChosenPrevious += d.ChosenPrevious / n
+	}
+	return mean
 }
 
 // LayerUsage is the mean of [Usage] over the routed projections of a layer.

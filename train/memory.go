@@ -34,17 +34,7 @@ const (
 // shape of the adapter, nil in full-parameter training. dtype is the base's number format.
 // Gradient checkpointing is not counted: on xla:cpu it was seen to save nothing.
 func Estimate(d model.Description, a *moelora.Shape, dtype, backend string, rows, length int) Memory {
-	var parameters int64
-	for _, spec := range d.Specs() {
-		if spec.Optional {
-			continue
-		}
-		size := int64(1)
-		for _, n := range spec.Shape {
-			size *= int64(n)
-		}
-		parameters += size
-	}
+	parameters := int64(d.Parameters())
 	bytes := int64(4)
 	switch {
 	case dtype == "float32":
@@ -102,7 +92,7 @@ func (m Memory) Fits(total, free int64) (warning string, err error) {
 // HostMemory is the memory of this machine, or of the group of processes that it is shared
 // out to, and what of it is free; 0 where the system does not say.
 func HostMemory() (total, free int64) {
-	total, free = meminfo("/proc/meminfo")
+	total, free = ReadMeminfo("/proc/meminfo")
 	limit, err := number("/sys/fs/cgroup/memory.max")
 	if err != nil || total > 0 && limit >= total {
 		return total, free
@@ -121,8 +111,9 @@ func number(path string) (int64, error) {
 	return strconv.ParseInt(strings.TrimSpace(string(content)), 10, 64)
 }
 
-// meminfo reads Linux's file of that name.
-func meminfo(path string) (total, available int64) {
+// ReadMeminfo reads the two lines of Linux's meminfo file that matter, in bytes; 0 where it
+// is absent.
+func ReadMeminfo(path string) (total, available int64) {
 	content, err := os.ReadFile(path)
 	if err != nil {
 		return 0, 0

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"runtime"
-	"strconv"
 	"strings"
 
 	"github.com/gomlx/compute"
@@ -16,6 +14,7 @@ import (
 
 	"alphalora/internal/engine"
 	"alphalora/internal/fault"
+	"alphalora/train"
 )
 
 // diagnosis is what doctor finds.
@@ -159,29 +158,8 @@ func gib(bytes int64) string {
 	return fmt.Sprintf("%.1f GiB", float64(bytes)/(1<<30))
 }
 
-// readMemory reads the two lines of Linux's meminfo file that matter; elsewhere the
-// file is absent and both are 0.
+// readMemory reads Linux's meminfo file; elsewhere it is absent and both numbers are 0.
 func readMemory(path string) memory {
-	var m memory
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return m
-	}
-	for line := range strings.Lines(string(data)) {
-		fields := strings.Fields(line)
-		if len(fields) < 2 {
-			continue
-		}
-		kib, err := strconv.ParseInt(fields[1], 10, 64)
-		if err != nil {
-			continue
-		}
-		switch fields[0] {
-		case "MemTotal:":
-			m.Total = kib << 10
-		case "MemAvailable:":
-			m.Available = kib << 10
-		}
-	}
-	return m
+	total, available := train.ReadMeminfo(path)
+	return memory{Total: total, Available: available}
 }

@@ -73,7 +73,7 @@ func recipeFile(r recipes.Recipe) ([]byte, error) {
 	for _, command := range recipeCommands(r) {
 		_, _ = fmt.Fprintf(&head, "#   %s\n", command)
 	}
-	_, _ = fmt.Fprintf(&head, "#\n# Memory: about %s, by formula (docs/recipes.md), not measured: %s.\n", inGB(need.total()), need)
+	_, _ = fmt.Fprintf(&head, "#\n# Memory: about %s, by formula (docs/watching.md), not measured: %s.\n", inGB(need.total()), need)
 	if r.Shape != "" {
 		_, _ = fmt.Fprintf(&head, "# The weights belong in %s; nothing fetches them.\n", run.Model)
 	}
@@ -107,7 +107,7 @@ func recipeNeed(r recipes.Recipe) (run configs.Run, need trainingNeed, err error
 }
 
 // trainingNeed is an estimate in bytes of what a training step holds at most; see
-// docs/recipes.md for the formula.
+// docs/watching.md for the formula.
 type trainingNeed struct{ base, adapter, activations, logits float64 }
 
 func (n trainingNeed) total() float64 { return n.base + n.adapter + n.activations + n.logits }

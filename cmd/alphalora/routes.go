@@ -327,16 +327,7 @@ func (r *routed) print(w io.Writer) error {
 
 // meanDrift is the mean over all routed layers of how far a checkpoint moved.
 func (r *routed) meanDrift(checkpoint int) moelora.Drift {
-	list := r.Checkpoints[checkpoint].LayerDrift
-	var mean moelora.Drift
-	for _, d := range list {
-		n := float64(len(list))
-		mean.LoadFirst += d.LoadFirst / n
-		mean.LoadPrevious += d.LoadPrevious / n
-		mean.ChosenFirst += d.ChosenFirst / n
-		mean.ChosenPrevious += d.ChosenPrevious / n
-	}
-	return mean
+	return moelora.MeanDrift(r.Checkpoints[checkpoint].LayerDrift)
 }
 
 // checkpointName is the step of a checkpoint, or the last part of a directory's name.
