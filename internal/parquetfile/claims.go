@@ -12,8 +12,7 @@ import (
 )
 
 // The library makes room for whatever sizes a file claims, before it reads on. So what a
-// file claims is held against what it has, and against these bounds, first. What remains
-// is a page of gzip, zstd or brotli that unpacks to more than it claims.
+// file claims is held against what it has, and against these bounds, first.
 const (
 	maxFooter     = 64 << 20
 	maxItems      = 1 << 20   // of all lists of a description together
@@ -129,7 +128,12 @@ func checkPages(f io.ReaderAt, size int64, m *format.ColumnMetaData) error {
 			return err
 		}
 		at += int64(header.CompressedPageSize)
-		values += int64(header.DataPageHeader.V.NumValues) + int64(header.DataPageHeaderV2.V.NumValues)
+		switch header.Type { // a header may hold more than its type's
+		case format.DataPage:
+			values += int64(header.DataPageHeader.V.NumValues)
+		case format.DataPageV2:
+			values += int64(header.DataPageHeaderV2.V.NumValues)
+		}
 	}
 	return nil
 }
@@ -157,7 +161,11 @@ func pageHeader(f io.ReaderAt, at, end int64) (header *format.PageHeader, size i
 // checkPage bounds one page, whose content begins at an offset.
 func checkPage(f io.ReaderAt, at, end int64, h *format.PageHeader, codec format.CompressionCodec) error {
 	v2 := h.DataPageHeaderV2.V
-	levels := int64(v2.RepetitionLevelsByteLength) + int64(v2.DefinitionLevelsByteLength)
+	levels, stored := int64(0), false
+	if h.Type == format.DataPageV2 { // the levels come first, and are not packed
+		levels = int64(v2.RepetitionLevelsByteLength) + int64(v2.DefinitionLevelsByteLength)
+		stored = v2.IsCompressed.Valid && !v2.IsCompressed.V
+	}
 	packed, unpacked := int64(h.CompressedPageSize), int64(h.UncompressedPageSize)
 	if packed < 0 || packed > end-at || unpacked < 0 || unpacked > maxPage || levels < 0 || levels > packed {
 		return fmt.Errorf("a page claims %d bytes, %d unpacked: %d are left in its column, and %d allowed", packed, unpacked, end-at, maxPage)
@@ -166,15 +174,18 @@ func checkPage(f io.ReaderAt, at, end int64, h *format.PageHeader, codec format.
 	if min(h.DataPageHeader.V.NumValues, v2.NumValues, h.DictionaryPageHeader.V.NumValues) < 0 || values > maxPageValues {
 		return fmt.Errorf("a page claims %d values: %d are allowed", values, maxPageValues)
 	}
-	if codec != format.Snappy || packed == levels {
+	if packed == levels || stored {
 		return nil
+	}
+	if codec != format.Snappy {
+		return checkUnpacked(io.NewSectionReader(f, at+levels, packed-levels), codec, unpacked)
 	}
 	start := make([]byte, min(packed-levels, binary.MaxVarintLen64)) // a Snappy block begins with its unpacked length
 	if _, err := f.ReadAt(start, at+levels); err != nil {
 		return err
 	}
-	if n, _ := binary.Uvarint(start); n > maxPage {
-		return fmt.Errorf("a page claims %d bytes unpacked: %d are allowed", n, maxPage)
+	if n, _ := binary.Uvarint(start); n > uint64(unpacked) {
+		return fmt.Errorf("a page unpacks to %d bytes, but claims %d", n, unpacked)
 	}
 	return nil
 }
