@@ -3,7 +3,7 @@
 # own, and makes the golden file anew that this package wrote.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-venv=.deps/tensorboard-venv
+venv=${VENV:-.deps/tensorboard-venv}
 [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
 "$venv/bin/pip" install -q tensorboard==2.21.0
 "$venv/bin/python" scripts/tensorboard/check.py golden internal/tensorboard/testdata/events.golden

@@ -128,6 +128,7 @@ type keeper struct {
 	perEpoch int    // steps
 	origin   Origin // known where checkpoints are kept or read
 	saved    int    // step of the newest checkpoint of this run; 0: none
+	best     string // the file of the best weights; empty: none is kept
 }
 
 // lists names the lists in the state's file. An adapter's own variables lie in its files.
@@ -155,6 +156,9 @@ func (k *keeper) save(step int) error {
 			if err := k.adapter.Save(dir, k.model, k.dropout); err != nil {
 				return err
 			}
+		}
+		if err := k.keepBest(dir); err != nil {
+			return err
 		}
 		for name, content := range k.Attach {
 			if err := atomicfile.WriteBytes(filepath.Join(dir, name), content); err != nil {
@@ -221,11 +225,15 @@ func (k *keeper) ready() error {
 	return err
 }
 
-// size is what a checkpoint takes on the disk, in bytes: three f32 values a variable, and
-// a little for the rest.
+// size is what a checkpoint takes on the disk, in bytes: three f32 values a variable, one
+// more where the best are kept, and a little for the rest.
 func (k *keeper) size() int64 {
 	const rest = 1 << 20
-	return 3*4*int64(k.owned.Count()) + rest
+	values := int64(3)
+	if k.best != "" {
+		values++
+	}
+	return values*4*int64(k.owned.Count()) + rest
 }
 
 // freeBytes is what an ordinary user may still write to a directory's disk.
@@ -261,17 +269,54 @@ func (c Checkpoints) drop(steps []int) error {
 	return nil
 }
 
+// Resumable finds the checkpoint from which [Run] would go on, and refuses what Run would
+// refuse of it. It changes nothing.
+func Resumable(m *model.Model, a *moelora.Adapter, o Options) (Checkpoint, error) {
+	origin, err := o.Origin.identify(m)
+	if err != nil {
+		return Checkpoint{}, err
+	}
+	c, err := o.Checkpoints.fitting(origin, o.Schedule.Total)
+	if err != nil {
+		return c, err
+	}
+	if a != nil {
+		saved, err := adapterLike(c.Dir, m, a)
+		if err != nil {
+			return c, err
+		}
+		saved.Params.Free()
+	}
+	path := filepath.Join(o.Output, MetricsFile)
+	f, err := os.Open(path)
+	if err != nil {
+		return c, fault.Input(path, "put the file back", "cannot be read: %v", fault.Reason(err))
+	}
+	defer func() { _ = f.Close() }()
+	_, err = linesEnd(path, f, c.Step)
+	return c, err
+}
+
+// fitting chooses a checkpoint, of the same origin as a run of so many steps.
+func (c Checkpoints) fitting(now Origin, total int) (Checkpoint, error) {
+	chosen, err := c.Choose()
+	if err != nil {
+		return chosen, err
+	}
+	if err := chosen.Origin.same(chosen.Dir, now); err != nil {
+		return chosen, err
+	}
+	if chosen.Step > total {
+		return chosen, fault.Input(chosen.Dir, "give the run more steps", "was written after step %d, but the run has %d", chosen.Step, total)
+	}
+	return chosen, nil
+}
+
 // restore loads a checkpoint and returns its step.
 func (k *keeper) restore() (step int, err error) {
-	c, err := k.Choose()
+	c, err := k.fitting(k.origin, k.schedule.Total)
 	if err != nil {
 		return 0, err
-	}
-	if err := c.Origin.same(c.Dir, k.origin); err != nil {
-		return 0, err
-	}
-	if c.Step > k.schedule.Total {
-		return 0, fault.Input(c.Dir, "give the run more steps", "was written after step %d, but the run has %d", c.Step, k.schedule.Total)
 	}
 	if k.adapter != nil {
 		if err := k.restoreAdapter(c.Dir); err != nil {
@@ -291,17 +336,26 @@ func (k *keeper) restore() (step int, err error) {
 
 // restoreAdapter takes over the values of a checkpoint's adapter.
 func (k *keeper) restoreAdapter(dir string) error {
-	saved, err := moelora.Load(dir, k.model, 0)
+	saved, err := adapterLike(dir, k.model, k.adapter)
 	if err != nil {
 		return err
 	}
-	if !slices.Equal(saved.Params.Names, k.owned.Names) || fmt.Sprint(saved.Params.Shapes()) != fmt.Sprint(k.owned.Shapes()) {
-		saved.Params.Free()
-		return fault.Input(dir, "start a new run", "holds an adapter of another shape: experts %v of rank %d, the run has %v of rank %d",
-			saved.Experts, saved.Rank, k.adapter.Experts, k.adapter.Rank)
-	}
 	k.adapter.Idle = saved.Idle
 	return k.owned.Replace(saved.Params.Tensors)
+}
+
+// adapterLike reads a checkpoint's adapter, which must have the shape of a run's.
+func adapterLike(dir string, m *model.Model, a *moelora.Adapter) (*moelora.Adapter, error) {
+	saved, err := moelora.Load(dir, m, 0)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.Equal(saved.Params.Names, a.Params.Names) || fmt.Sprint(saved.Params.Shapes()) != fmt.Sprint(a.Params.Shapes()) {
+		saved.Params.Free()
+		return nil, fault.Input(dir, "start a new run", "holds an adapter of another shape: experts %v of rank %d, the run has %v of rank %d",
+			saved.Experts, saved.Rank, a.Experts, a.Rank)
+	}
+	return saved, nil
 }
 
 func (k *keeper) restoreState(path string) error {

@@ -16,7 +16,7 @@ type program struct {
 	*Exec
 	name string
 	seen map[string]bool // shapes, as their batch's are told
-	log  func(line string)
+	settings
 }
 
 // compile makes a program; it compiles nothing yet.
@@ -26,7 +26,7 @@ func (s *stepper) compile(name string, graph func(inputs []*Node) []*Node) (*pro
 		return nil, err
 	}
 	exec.WithName(name).SetMaxCache(-1)
-	return &program{exec, name, map[string]bool{}, s.log}, nil
+	return &program{exec, name, map[string]bool{}, s.settings}, nil
 }
 
 // call runs the program on inputs whose shape is told as such.
@@ -50,6 +50,7 @@ func (p *program) prepare(shape string, args []*tensors.Tensor) {
 		dims[i] = t.Shape()
 	}
 	begun := time.Now()
+	defer p.timed(SpanCompile, 0)()
 	if _, err := p.Compile(dims...); err != nil {
 		panic(err)
 	}

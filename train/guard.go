@@ -97,25 +97,37 @@ func (s *stepper) diagnose(number int, batches []data.Batch) (place string, samp
 }
 
 // diagnoseGradients looks for the first gradient of the backward pass, which goes from the
-// last variable to the first, that is not finite.
+// last variable to the first, that is not finite. Where all are, it names the largest: the
+// square of a number above 2⁶⁴ is too large for f32, and so is the norm.
 func (s *stepper) diagnoseGradients(number int, batches []data.Batch) (place string, samples []int, err error) {
+	largest := -1.0
 	for micro, b := range batches {
-		grads, _, err := s.gradients(number, batches[micro:micro+1])
+		grads, sums, err := s.gradients(number, batches[micro:micro+1])
 		if err != nil {
 			return "", nil, err
 		}
 		defer grads.Free()
+		if at := slices.IndexFunc(sums[1:], func(v float32) bool { return !finite(float64(v)) }); at >= 0 {
+			kind := []string{"balance loss", "z-loss"}[at/s.layers()]
+			return fmt.Sprintf("layer %d, its %s", at%s.layers(), kind), slices.Concat(b.Samples...), nil
+		}
 		for i, name := range slices.Backward(grads.Names) {
 			values, err := model.Float32s(grads.Tensors[i])
 			if err != nil {
 				return "", nil, err
 			}
-			if slices.ContainsFunc(values, func(v float32) bool { return !finite(float64(v)) }) {
-				return "the gradient of " + name, slices.Concat(b.Samples...), nil
+			for _, v := range values {
+				if !finite(float64(v)) {
+					return "the gradient of " + name, slices.Concat(b.Samples...), nil
+				}
+				if size := math.Abs(float64(v)); size > largest {
+					largest, samples = size, slices.Concat(b.Samples...)
+					place = fmt.Sprintf("the sum of all gradients, which are finite, the largest %.3g in that of %s", size, name)
+				}
 			}
 		}
 	}
-	return "nothing when the step was computed again: the engine does not repeat itself, or the sum of its micro-batches overflows", nil, nil
+	return place, samples, nil
 }
 
 // forward runs one micro-batch and returns the places of the forward pass in their order,

@@ -39,7 +39,7 @@ func NewLock(dir string) (*Lock, error) {
 		switch err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); {
 		case errors.Is(err, unix.EWOULDBLOCK):
 			defer func() { _ = f.Close() }()
-			return nil, fault.Input(what, "wait for its end, or choose another directory", "another run writes it%s", holder(f))
+			return nil, busy(dir, f)
 		case err != nil:
 			_ = f.Close()
 			return nil, fault.Input(what, "choose a directory on a file system that has locks", "cannot be locked: %v", err)
@@ -51,6 +51,24 @@ func NewLock(dir string) (*Lock, error) {
 		}
 		_ = f.Close() // its holder released it in between, and the name is another file's
 	}
+}
+
+// CheckLock refuses a directory that another run writes, as [NewLock] does, and changes
+// nothing.
+func CheckLock(dir string) error {
+	f, err := os.Open(filepath.Join(dir, lockFile))
+	if err != nil {
+		return nil // nobody holds what is not there
+	}
+	defer func() { _ = f.Close() }()
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
+		return busy(dir, f)
+	}
+	return nil
+}
+
+func busy(dir string, f *os.File) error {
+	return fault.Input("output "+dir, "wait for its end, or choose another directory", "another run writes it%s", holder(f))
 }
 
 // current tells whether the open file is still the one with that name.

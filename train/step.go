@@ -42,6 +42,7 @@ type settings struct {
 	rematerialise bool
 	seed          int64
 	log           func(line string) // told what a user may want to know; may be nil
+	trace         func(Span)        // told where the time goes; may be nil
 }
 
 // measured is what one optimiser step reports.
@@ -211,12 +212,13 @@ func (s *stepper) step(number int, batches []data.Batch, rate float64) (measured
 	if err != nil {
 		return measured{}, err
 	}
-	if !finite(float64(sums[0])) { // nothing moves
+	if slices.ContainsFunc(sums, func(v float32) bool { return !finite(float64(v)) }) { // nothing moves
 		grads.Free()
 		return s.report(batches, sums, float32(math.NaN())), nil
 	}
 	args := join(s.owned.Tensors, s.m.Tensors, s.v.Tensors, grads.Tensors)
 	args = append(args, tensors.FromScalar(float32(rate)), tensors.FromScalar(float32(number)))
+	end := s.timed(SpanApply, number)
 	outs, err := s.apply.call("a step", args)
 	if err != nil {
 		return measured{}, err
@@ -228,7 +230,9 @@ func (s *stepper) step(number int, batches []data.Batch, rate float64) (measured
 			return measured{}, err
 		}
 	}
-	return s.report(batches, sums, tensors.ToScalar[float32](outs[3*n])), nil
+	norm := tensors.ToScalar[float32](outs[3*n]) // waits for the engine
+	end()
+	return s.report(batches, sums, norm), nil
 }
 
 // gradients sums the gradients and the measured parts over a step's micro-batches.
@@ -240,7 +244,10 @@ func (s *stepper) gradients(number int, batches []data.Batch) (*model.Params, []
 		args := join(s.frozen(), s.owned.Tensors, grads.Tensors, []*tensors.Tensor{sums})
 		args = append(args, tensors.FromScalar(s.key(number, i)), tensors.FromScalar(1/float32(max(targets, 1))),
 			tensors.FromScalar(float32(b.Tokens())/float32(max(tokens, 1))))
-		outs, err := s.accumulate.call(shapeOf(b), append(args, s.inputs(b)...))
+		args = append(args, s.inputs(b)...)
+		end := s.timed(SpanAccumulate, number)
+		outs, err := s.accumulate.call(shapeOf(b), args)
+		end()
 		if err != nil {
 			return nil, nil, err
 		}
@@ -251,7 +258,9 @@ func (s *stepper) gradients(number int, batches []data.Batch) (*model.Params, []
 		_ = sums.FinalizeAll()
 		sums = outs[len(outs)-1]
 	}
+	end := s.timed(SpanAwait, number)
 	values, err := tensors.CopyFlatData[float32](sums)
+	end()
 	if err != nil {
 		return nil, nil, fmt.Errorf("loss: not read from the device: %w", err)
 	}

@@ -46,6 +46,7 @@ type Options struct {
 	Origin        Origin                  // of the data; the model's part is added
 	Where         func(sample int) string // where a sample comes from; nil: its number tells
 	Progress      func(Metrics)           // called after each step; may be nil
+	Trace         func(Span)              // told where the time goes; may be nil
 }
 
 // Metrics of one optimiser step, as a line of metrics.jsonl.
@@ -83,12 +84,16 @@ func Run(ctx context.Context, m *model.Model, a *moelora.Adapter, steps *data.Ba
 	if err != nil {
 		return err
 	}
+	if err := k.restoreBest(judged); err != nil {
+		return err
+	}
 	feed := steps.Start(first)
 	defer feed.Stop()
-	lines := json.NewEncoder(k.metrics)
 	last := o.Validation.over(judged)
 	for step := first; step < o.Schedule.Total && !last; step++ {
+		end := st.timed(SpanData, step+1)
 		batches, err := feed.Next(ctx)
+		end()
 		if ctx.Err() != nil {
 			return k.stop(ctx, step)
 		}
@@ -103,29 +108,40 @@ func Run(ctx context.Context, m *model.Model, a *moelora.Adapter, steps *data.Ba
 		if last, err = st.validate(context.WithoutCancel(ctx), o, &judged, &row); err != nil {
 			return err
 		}
-		if err := lines.Encode(row); err != nil {
-			return fmt.Errorf("%s: not written: %w", k.metrics.Name(), err)
-		}
-		if o.Progress != nil {
-			o.Progress(row)
-		}
-		if o.Checkpoints.due(step+1, o.Schedule.Total) {
-			if err := k.save(step + 1); err != nil {
-				return err
-			}
+		if err := k.record(row, o); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
+// record writes a step down, shows it, and keeps a checkpoint where one is due.
+func (k *keeper) record(row Metrics, o Options) error {
+	end := k.timed(SpanMetrics, row.Step)
+	if err := json.NewEncoder(k.metrics).Encode(row); err != nil {
+		return fmt.Errorf("%s: not written: %w", k.metrics.Name(), err)
+	}
+	end()
+	if o.Progress != nil {
+		end := k.timed(SpanWatch, row.Step)
+		o.Progress(row)
+		end()
+	}
+	if !o.Checkpoints.due(row.Step, o.Schedule.Total) {
+		return nil
+	}
+	defer k.timed(SpanCheckpoint, row.Step)()
+	return k.save(row.Step)
+}
+
 func (o Options) settings() settings {
 	return settings{optimizer: o.Optimizer, maxGradNorm: o.MaxGradNorm, dropout: o.Dropout, maskPerExpert: o.MaskPerExpert,
-		balance: o.Balance, zLoss: o.ZLoss, countPadding: o.CountPadding, rateRatio: o.RateRatio, rematerialise: o.Rematerialise, seed: o.Seed, log: o.Log}
+		balance: o.Balance, zLoss: o.ZLoss, countPadding: o.CountPadding, rateRatio: o.RateRatio, rematerialise: o.Rematerialise, seed: o.Seed, log: o.Log, trace: o.Trace}
 }
 
 // keep opens what is kept of a run, and returns after which step it goes on.
 func keep(st *stepper, perEpoch int, o Options) (k *keeper, first int, err error) {
-	k = &keeper{Checkpoints: o.Checkpoints, stepper: st, dropout: o.Dropout, schedule: o.Schedule, perEpoch: perEpoch}
+	k = &keeper{Checkpoints: o.Checkpoints, stepper: st, dropout: o.Dropout, schedule: o.Schedule, perEpoch: perEpoch, best: o.Validation.Best}
 	if o.Checkpoints.Every > 0 || o.Checkpoints.Resume {
 		if k.origin, err = o.Origin.identify(st.model); err != nil {
 			return nil, 0, err
@@ -187,22 +203,31 @@ func openMetrics(path string, kept int) (*os.File, error) {
 	if err != nil {
 		return nil, fault.Input(path, "choose a directory that can be written", "%v", err)
 	}
-	end := int64(0)
-	in := bufio.NewReader(f)
-	for range kept {
-		line, err := in.ReadBytes('\n')
-		if err != nil {
-			_ = f.Close()
-			return nil, fault.Input(path, "put the file back, or go on from an earlier checkpoint with --resume-from", "has fewer lines than the checkpoint has steps")
-		}
-		end += int64(len(line))
+	end, err := linesEnd(path, f, kept)
+	if err == nil {
+		err = f.Truncate(end)
 	}
-	if err := f.Truncate(end); err != nil {
+	if err == nil {
+		_, err = f.Seek(end, io.SeekStart)
+	}
+	if err != nil {
 		_ = f.Close()
 		return nil, err
 	}
-	_, err = f.Seek(end, io.SeekStart)
-	return f, err
+	return f, nil
+}
+
+// linesEnd is where the first lines of a run's metrics end.
+func linesEnd(path string, f io.Reader, lines int) (end int64, err error) {
+	in := bufio.NewReader(f)
+	for range lines {
+		line, err := in.ReadBytes('\n')
+		if err != nil {
+			return 0, fault.Input(path, "put the file back, or go on from an earlier checkpoint with --resume-from", "has fewer lines than the checkpoint has steps")
+		}
+		end += int64(len(line))
+	}
+	return end, nil
 }
 
 // ReadMetrics reads the metrics of a run, those of the steps before a resume too.
@@ -233,7 +258,7 @@ func (s *stepper) run(step int, batches []data.Batch, rate float64) (Metrics, er
 	if err != nil {
 		return Metrics{}, fmt.Errorf("step %d: %w", step+1, err)
 	}
-	if !finite(r.loss) || !finite(r.norm) {
+	if !finite(r.loss) || !finite(r.norm) || !finite(r.balance) || !finite(r.z) {
 		return Metrics{}, &NotFinite{Step: step + 1, Loss: r.loss, Norm: r.norm}
 	}
 	_, tokens := totals(batches)

@@ -22,6 +22,7 @@ type Validation struct {
 	// Keep stores what has been trained, as the best so far, before the line of its step is
 	// written; may be nil. A run that goes on from an older checkpoint comes by the same best.
 	Keep func() error
+	Best string // the file of weights that Keep replaces, in a directory of its own: checkpoints keep it, and a run that goes on has that of its steps
 }
 
 // standing is how the times of validation went so far. It follows from the metrics alone.
@@ -75,6 +76,7 @@ func (s *stepper) validate(ctx context.Context, o Options, so *standing, row *Me
 	if !v.due(row.Step, o.Schedule.Total) {
 		return false, nil
 	}
+	defer s.timed(SpanValidation, row.Step)()
 	loss, accuracy, err := s.judge(ctx, v.Held)
 	if err != nil {
 		return false, fmt.Errorf("step %d: validation: %w", row.Step, err)

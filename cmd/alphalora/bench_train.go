@@ -47,6 +47,8 @@ type trainSpeed struct {
 	Floor           float64   `json:"floor_seconds"`    // flops / rate
 	OfFloor         float64   `json:"of_floor"`         // floor / step
 	PeakBytes       int64     `json:"peak_bytes"`       // of the process; 0 where the system does not say
+	Idle            float64   `json:"idle_share"`       // part of the time in which the engine had no work
+	Waiting         float64   `json:"data_share"`       // part of it in which it waited for batches
 	Loss            float64   `json:"loss"`
 }
 
@@ -95,10 +97,11 @@ given, the last one is repeated.`,
 		}
 		_, _ = fmt.Fprintf(a.text(*jsonPath), `%s, %s, %s: %d rows of %d tokens, experts %s, r %d, %d trainable parameters
 step              %.3f s, %.0f tokens/s (the first %.1f s, compiling)
+engine idle       %.2f %% of the time, %.2f %% waiting for data
 floor             %.3f s: %.0f GFLOP at the %.0f GFLOP/s of one large product; %.0f %% of it reached
 peak memory       %.2f GB
 `, result.Shape, result.Kind, result.DType, result.Rows, result.Length, list(result.Experts), result.Rank, result.Trainable,
-			result.Step, result.TokensPerSecond, result.First, result.Floor, result.Flops/1e9, result.Rate/1e9, 100*result.OfFloor, float64(result.PeakBytes)/1e9)
+			result.Step, result.TokensPerSecond, result.First, 100*result.Idle, 100*result.Waiting, result.Floor, result.Flops/1e9, result.Rate/1e9, 100*result.OfFloor, float64(result.PeakBytes)/1e9)
 		return a.writeJSON(*jsonPath, result)
 	}
 	return cmd
@@ -185,9 +188,10 @@ func (t *training) time(ctx context.Context, m *model.Model, adapter *moelora.Ad
 	if err != nil {
 		return err
 	}
+	var times train.Times
 	const unseen = 2 // the first compiles, the second still warms up
 	err = train.Run(ctx, m, adapter, batches, train.Options{Output: dir, Schedule: train.Schedule{Kind: "constant", Peak: 3e-4, Total: t.steps + unseen},
-		Optimizer: train.AdamW{Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8}, MaxGradNorm: 1, Dropout: t.dropout, MaskPerExpert: t.apart, Balance: t.balance, Rematerialise: t.rematerialise, Seed: 5})
+		Optimizer: train.AdamW{Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8}, MaxGradNorm: 1, Dropout: t.dropout, MaskPerExpert: t.apart, Balance: t.balance, Rematerialise: t.rematerialise, Seed: 5, Trace: times.Add})
 	if err != nil {
 		return err
 	}
@@ -199,6 +203,7 @@ func (t *training) time(ctx context.Context, m *model.Model, adapter *moelora.Ad
 		r.Steps = append(r.Steps, step.Seconds)
 	}
 	slices.Sort(r.Steps)
+	r.Idle, r.Waiting = times.Idle(), times.Share(train.SpanData)
 	r.Step, r.First = r.Steps[len(r.Steps)/2], metrics[0].Seconds
 	r.TokensPerSecond, r.Loss = float64(t.rows*t.length)/r.Step, metrics[len(metrics)-1].Loss
 	return nil

@@ -159,6 +159,7 @@ func waitVerb(a *app) *cobra.Command {
 
 // TestMain lets this test binary stand for the program in tests that need a process.
 func TestMain(m *testing.M) {
+	limited()
 	if args := os.Getenv("ALPHALORA_TEST_ARGS"); args != "" {
 		os.Args = append([]string{"alphalora"}, strings.Split(args, "\n")...)
 		main()

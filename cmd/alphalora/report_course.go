@@ -27,6 +27,7 @@ type pageState struct {
 	why   string        // of a stop
 	left  time.Duration // 0: unknown
 	at    time.Time
+	times train.Times
 }
 
 // stepNote is what the progress bar says of a step.
@@ -52,6 +53,9 @@ func (r *prepared) writePage(c *curves, s pageState) error {
 		if t := c.traces[f.name]; t != nil {
 			page.Facts = append(page.Facts, report.Fact{Label: f.label, Value: fmt.Sprintf(f.format, t.spans[len(t.spans)-1].mean())})
 		}
+	}
+	if s.times.Steps > 0 {
+		page.Facts = append(page.Facts, report.Fact{Label: "Time", Value: shares(s.times)})
 	}
 	if r.adapter != nil {
 		n := moelora.Count(r.model.Description, r.adapter.Shape).Trainable

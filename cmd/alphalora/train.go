@@ -28,7 +28,8 @@ func trainCommand(a *app) *cobra.Command {
 output directory: config.yaml as resolved, spectrum.json, allocation.json, metrics.jsonl,
 tensorboard/, adapter/, checkpoints/ and report.html, a page that shows the run while it goes.
 With --dry-run everything is read and checked, the parameters, the memory that is needed and
-one sample are shown, and nothing is trained or written.
+one sample are shown, and nothing is trained or written; with --resume beside it, it tells
+from where the run would go on, what has changed, and why it could not.
 
 --resume goes on from the newest checkpoint, bit for bit as if never stopped, and tells every
 key that differs from the run's configuration. Ctrl-C and SIGTERM keep a checkpoint first.`,
@@ -41,6 +42,7 @@ key that differs from the run's configuration. Ctrl-C and SIGTERM keep a checkpo
 	cmd.Flags().BoolVar(&how.resume, "resume", false, "go on from the newest checkpoint in the output directory")
 	cmd.Flags().StringVar(&how.from, "resume-from", "", "go on from the checkpoint called `NAME`, such as step-000400, and drop those after it")
 	cmd.Flags().BoolVar(&how.overwrite, "overwrite", false, "write over a run in the output directory")
+	trace := cmd.Flags().String("trace", "", "write where each step's time goes to `FILE`, as Chromium and Perfetto show it")
 	dry := cmd.Flags().Bool("dry-run", false, "check everything, train nothing")
 	_ = cmd.MarkFlagRequired("config")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -50,8 +52,9 @@ key that differs from the run's configuration. Ctrl-C and SIGTERM keep a checkpo
 		}
 		how.resume = how.resume || how.from != ""
 		if *dry {
-			return a.dryRun(cmd.Context(), run)
+			return a.dryRun(cmd.Context(), run, how)
 		}
+		how.trace = *trace
 		r, _, err := a.trainIn(cmd.Context(), run, how, a.stdout)
 		if r != nil {
 			r.close()
@@ -61,14 +64,26 @@ key that differs from the run's configuration. Ctrl-C and SIGTERM keep a checkpo
 	return cmd
 }
 
-// dryRun reads and checks everything, and shows it.
-func (a *app) dryRun(ctx context.Context, run configs.Run) error {
+// dryRun reads and checks everything, and shows it; what is in the output directory too.
+func (a *app) dryRun(ctx context.Context, run configs.Run, how entering) error {
+	p, err := a.look(run, how)
+	if err != nil {
+		return err
+	}
 	r, err := a.prepare(ctx, run)
 	if err != nil {
 		return err
 	}
 	defer r.close()
-	return errors.Join(r.describe(a.stdout), r.checkMemory(a, a.stdout))
+	if err := errors.Join(r.describe(a.stdout), r.checkMemory(a, a.stdout)); err != nil || p.from == "" {
+		return err
+	}
+	o, err := a.options(r, p)
+	if err != nil {
+		return err
+	}
+	_, err = train.Resumable(r.model, r.adapter, o)
+	return err
 }
 
 // trainIn is a whole run, which is described to w. What was trained comes back open.
@@ -227,21 +242,41 @@ func (a *app) train(ctx context.Context, r *prepared, p *place) (*curves, error)
 		return nil, err
 	}
 	seen := a.watch(r)
-	err := a.run(ctx, r, p, seen.step)
+	timeline, err := newTimeline(p.trace)
+	if err != nil {
+		return nil, err
+	}
+	err = a.run(ctx, r, p, seen.step, func(s train.Span) {
+		seen.times.Add(s)
+		timeline.add(s)
+	})
+	if p.trace != "" {
+		a.say("time of %d steps, those that compiled aside: %s", seen.times.Steps, shares(seen.times))
+	}
 	if err == nil {
 		err = r.save()
 	}
-	return seen.curves, errors.Join(err, seen.end(ctx, err))
+	return seen.curves, errors.Join(err, seen.end(ctx, err), timeline.close())
 }
 
-// run trains and hands the metrics of each step to progress.
-func (a *app) run(ctx context.Context, r *prepared, p *place, progress func(train.Metrics)) error {
-	t := r.Training
-	yaml, err := r.YAML()
+// run trains, hands the metrics of each step to progress, and tells trace where time goes.
+func (a *app) run(ctx context.Context, r *prepared, p *place, progress func(train.Metrics), trace func(train.Span)) error {
+	o, err := a.options(r, p)
 	if err != nil {
 		return err
 	}
-	return train.Run(ctx, r.model, r.adapter, r.batcher, train.Options{
+	o.Progress, o.Trace = progress, trace
+	return train.Run(ctx, r.model, r.adapter, r.batcher, o)
+}
+
+// options says how a run is trained.
+func (a *app) options(r *prepared, p *place) (train.Options, error) {
+	t := r.Training
+	yaml, err := r.YAML()
+	if err != nil {
+		return train.Options{}, err
+	}
+	return train.Options{
 		Output:        r.Output,
 		Schedule:      r.schedule(),
 		Optimizer:     train.AdamW{Beta1: t.Betas[0], Beta2: t.Betas[1], Epsilon: t.Epsilon, Decay: t.WeightDecay, NoDecay: roles(t.NoDecay)},
@@ -258,10 +293,9 @@ func (a *app) run(ctx context.Context, r *prepared, p *place, progress func(trai
 		Log:           func(line string) { _, _ = fmt.Fprintln(a.stderr, line) },
 		Checkpoints: train.Checkpoints{Dir: filepath.Join(r.Output, "checkpoints"), Every: t.CheckpointEvery,
 			Keep: t.KeepCheckpoints, Resume: p.from != "", From: p.from, Attach: map[string][]byte{configFile: yaml}},
-		Origin:   r.origin(),
-		Where:    r.samples.Origin,
-		Progress: progress,
-	})
+		Origin: r.origin(),
+		Where:  r.samples.Origin,
+	}, nil
 }
 
 // writeInputs records what the run starts from.
@@ -292,6 +326,9 @@ func (r *prepared) save() error {
 	return r.saveTo(filepath.Join(r.Output, "model"))
 }
 
+// modelWeights is the file of a whole model's weights.
+const modelWeights = "model.safetensors"
+
 // saveTo is save into a directory. The weights are one file, whole or absent, and all that
 // lies beside it is the same throughout a run: what stood there before is replaced at once.
 func (r *prepared) saveTo(dir string) error {
@@ -313,5 +350,5 @@ func (r *prepared) saveTo(dir string) error {
 			return err
 		}
 	}
-	return r.model.Save(filepath.Join(dir, "model.safetensors"), "bfloat16")
+	return r.model.Save(filepath.Join(dir, modelWeights), "bfloat16")
 }

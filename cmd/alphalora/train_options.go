@@ -4,6 +4,7 @@ import (
 	"path/filepath"
 
 	"alphalora/model"
+	"alphalora/moelora"
 	"alphalora/train"
 )
 
@@ -23,7 +24,12 @@ func (r *prepared) schedule() train.Schedule {
 
 // validating is what the run is judged by on its way.
 func (r *prepared) validating() train.Validation {
+	weights := moelora.WeightsFile
+	if r.adapter == nil {
+		weights = modelWeights
+	}
 	v := train.Validation{Held: r.held, Every: r.Training.ValidateEvery, Patience: r.Training.Patience,
+		Best: filepath.Join(r.Output, bestDir, weights),
 		Keep: func() error { return r.saveTo(filepath.Join(r.Output, bestDir)) }}
 	if v.Every == 0 {
 		v.Every = r.batcher.StepsPerEpoch()

@@ -28,13 +28,18 @@ type entering struct {
 	resume    bool   // go on with the run that is there
 	from      string // the checkpoint to go on from; empty: the newest
 	overwrite bool   // write over the run that is there
+	trace     string // file of where the time goes; empty: none
 }
 
 // check holds the flags against each other and against what is there, before anything is
 // written.
-func (e entering) check(output string) error {
+func (e entering) check(run configs.Run) error {
+	output := run.Output
 	if e.resume && e.overwrite {
 		return fault.Input("--overwrite", "leave one of them out", "contradicts --resume")
+	}
+	if err := outside(run); err != nil {
+		return err
 	}
 	if e.resume {
 		path := filepath.Join(output, configFile)
@@ -51,31 +56,94 @@ func (e entering) check(output string) error {
 	return nil
 }
 
+// outside refuses inputs that lie in what a run in this output directory writes over: who
+// reads its own earlier result would lose it.
+func outside(run configs.Run) error {
+	inputs := append([]string{run.Model, run.Adapter.From, run.Allocation.Spectrum, run.Data.Template}, append(run.Data.Train, run.Data.Validation...)...)
+	for i, path := range inputs {
+		if path == "" {
+			continue
+		}
+		for _, name := range written {
+			if own := filepath.Join(run.Output, name); inside(path, own) {
+				key := []string{"model", "adapter.from", "allocation.spectrum", "data.template"}
+				return fault.Input(append(key, "data file")[min(i, len(key))]+" "+path, "choose another output, or move it away",
+					"lies in %s, which the run writes over", own)
+			}
+		}
+	}
+	return nil
+}
+
+// inside tells whether a path, or what it links to, is dir or lies below it.
+func inside(path, dir string) bool {
+	at, err := os.Lstat(dir)
+	if err != nil {
+		return false
+	}
+	there, err := filepath.Abs(path)
+	if err != nil {
+		return false
+	}
+	linked, err := filepath.EvalSymlinks(there)
+	if err != nil {
+		linked = there
+	}
+	for _, p := range []string{there, linked} {
+		for ; p != filepath.Dir(p); p = filepath.Dir(p) {
+			if info, err := os.Lstat(p); err == nil && os.SameFile(info, at) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // place is an output directory that this run alone writes.
 type place struct {
-	lock *train.Lock
-	from string // the checkpoint to go on from; empty: the run begins at its first step
-	at   int    // its step
+	lock  *train.Lock // nil: the run only looks
+	from  string      // the checkpoint to go on from; empty: the run begins at its first step
+	trace string      // as of [entering]
 }
 
 func (p *place) leave() { p.lock.Release() }
 
+// look finds what enter would, and changes nothing: a run that goes on there is no obstacle
+// to a look, unless the new one is to go on with it or to write over it.
+func (a *app) look(run configs.Run, how entering) (*place, error) {
+	p := &place{}
+	if err := how.check(run); err != nil {
+		if how.resume || how.overwrite {
+			return nil, err
+		}
+		a.say("warning: without --dry-run: %v", err)
+		return p, nil
+	}
+	if err := train.CheckLock(run.Output); err != nil {
+		return nil, err
+	}
+	if how.resume {
+		return p, a.goOn(p, run, how.from)
+	}
+	return p, nil
+}
+
 // enter locks the output directory and finds where the run goes on.
 func (a *app) enter(run configs.Run, how entering) (p *place, err error) {
-	if err := how.check(run.Output); err != nil {
+	if err := how.check(run); err != nil {
 		return nil, err
 	}
 	lock, err := train.NewLock(run.Output)
 	if err != nil {
 		return nil, err
 	}
-	p = &place{lock: lock}
+	p = &place{lock: lock, trace: how.trace}
 	defer func() {
 		if err != nil {
 			p.leave()
 		}
 	}()
-	if err := how.check(run.Output); err != nil { // nobody else writes any more
+	if err := how.check(run); err != nil { // nobody else writes any more
 		return nil, err
 	}
 	for _, name := range []string{"", "checkpoints", "adapter", "model"} {
@@ -104,7 +172,7 @@ func (a *app) goOn(p *place, run configs.Run, from string) error {
 	if err != nil {
 		return err
 	}
-	p.from, p.at = filepath.Base(chosen.Dir), chosen.Step
+	p.from = filepath.Base(chosen.Dir)
 	a.say("resume: from %s, after step %d", chosen.Dir, chosen.Step)
 	return a.unchanged(filepath.Join(chosen.Dir, configFile), chosen.Dir, run)
 }

@@ -27,6 +27,7 @@ type watcher struct {
 	run    *prepared
 	bar    *progress
 	curves *curves
+	times  train.Times
 	board  *tensorboard.Writer // nil before the first step, and after a failure
 	blind  map[string]bool     // what is not shown any more
 	begun  bool
@@ -101,7 +102,7 @@ func (w *watcher) end(ctx context.Context, failed error) error {
 }
 
 func (w *watcher) state(phase phase, why string) pageState {
-	return pageState{phase: phase, why: why, left: w.bar.left(), at: time.Now()}
+	return pageState{phase: phase, why: why, left: w.bar.left(), at: time.Now(), times: w.times}
 }
 
 // fails tells, once for each, what will not be shown any more; nil is no failure.

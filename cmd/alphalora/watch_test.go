@@ -230,7 +230,7 @@ func BenchmarkWatching(b *testing.B) {
 				w.step(m)
 			}
 			spent[watched] += time.Since(start)
-		}))
+		}, nil))
 		start := time.Now()
 		if watched == 1 {
 			require.NoError(b, w.end(context.Background(), nil))
