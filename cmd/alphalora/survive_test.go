@@ -91,7 +91,7 @@ func TestInputsInsideOfTheOutputAreRefused(t *testing.T) {
 		"adapter.from " + filepath.Join(output, "adapter"):                           {"adapter.from=" + filepath.Join(output, "adapter")},
 		"adapter.from " + filepath.Join(output, "checkpoints"):                       {"adapter.from=" + filepath.Join(output, "checkpoints", "step-000002")},
 		"adapter.from " + link:                                                       {"adapter.from=" + link},
-		"data file " + filepath.Join(output, "metrics.jsonl"):                        {"data.train=[" + filepath.Join(output, "metrics.jsonl") + "]"},
+		"data.train " + filepath.Join(output, "metrics.jsonl"):                       {"data.train=[" + filepath.Join(output, "metrics.jsonl") + "]"},
 		"model " + filepath.Join(output, "adapter"):                                  {"model=" + filepath.Join(output, "adapter")},
 		"allocation.spectrum " + filepath.Join(output, "allocation.json") + ": lies": {"allocation.spectrum=" + filepath.Join(output, "allocation.json")},
 	} {

@@ -59,16 +59,18 @@ func (e entering) check(run configs.Run) error {
 // outside refuses inputs that lie in what a run in this output directory writes over: who
 // reads its own earlier result would lose it.
 func outside(run configs.Run) error {
-	inputs := append([]string{run.Model, run.Adapter.From, run.Allocation.Spectrum, run.Data.Template}, append(run.Data.Train, run.Data.Validation...)...)
-	for i, path := range inputs {
-		if path == "" {
-			continue
-		}
-		for _, name := range written {
-			if own := filepath.Join(run.Output, name); inside(path, own) {
-				key := []string{"model", "adapter.from", "allocation.spectrum", "data.template"}
-				return fault.Input(append(key, "data file")[min(i, len(key))]+" "+path, "choose another output, or move it away",
-					"lies in %s, which the run writes over", own)
+	for _, input := range []struct {
+		key   string
+		paths []string
+	}{
+		{"model", []string{run.Model}}, {"adapter.from", []string{run.Adapter.From}}, {"allocation.spectrum", []string{run.Allocation.Spectrum}},
+		{"data.template", []string{run.Data.Template}}, {"data.train", run.Data.Train}, {"data.validation", run.Data.Validation},
+	} {
+		for _, path := range input.paths {
+			for _, name := range written {
+				if own := filepath.Join(run.Output, name); path != "" && inside(path, own) {
+					return fault.Input(input.key+" "+path, "choose another output, or move it away", "lies in %s, which the run writes over", own)
+				}
 			}
 		}
 	}
