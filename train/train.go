@@ -81,10 +81,10 @@ func Run(ctx context.Context, m *model.Model, a *moelora.Adapter, steps *data.Ba
 	}
 	defer func() { err = errors.Join(err, k.metrics.Close()) }()
 	judged, err := o.Validation.standing(o.Output, first)
-	if err != nil {
-		return err
+	if err == nil {
+		err = k.restoreBest(judged)
 	}
-	if err := k.restoreBest(judged); err != nil {
+	if err != nil {
 		return err
 	}
 	feed := steps.Start(first)
