@@ -9,6 +9,7 @@ import (
 
 	"alphalora/internal/engine"
 	"alphalora/model"
+	"alphalora/model/generate"
 	"alphalora/model/nn"
 )
 
@@ -19,11 +20,12 @@ type Forks struct {
 	model   *model.Model
 	adapter model.Adapter // nil: the base model alone
 	exec    *graph.Exec
+	shapes  *generate.Shapes
 }
 
 // NewForks makes a scorer with the model and its adapter, which may be nil.
 func NewForks(m *model.Model, adapter model.Adapter) (*Forks, error) {
-	f := &Forks{model: m, adapter: adapter}
+	f := &Forks{model: m, adapter: adapter, shapes: generate.NewShapes(m)}
 	exec, err := graph.NewExec(m.Engine.Backend, f.graph)
 	if err != nil {
 		return nil, err
@@ -115,7 +117,9 @@ func (f *Forks) score(forks []fork, scores [][]Score) error {
 	for _, k := range forks {
 		width, count = max(width, len(k.ids)), count+len(k.asked)
 	}
-	width, count = roundUp(width, max(32, 1<<bits.Len(uint(width-1))/16)), 1<<bits.Len(uint(count-1))
+	wanted := []int{rows, generate.Bucket(width), 1 << bits.Len(uint(count-1))}
+	shape := f.shapes.Fit(wanted, func(shape []int) int { return shape[0]*shape[1] + shape[2] })
+	rows, width, count = shape[0], shape[1], shape[2]
 	ids, positions, branches, lengths := make([]int32, rows*width), make([]int32, rows*width), make([]int32, rows*width), make([]int32, rows)
 	before, next := make([]int32, count), make([]int32, count)
 	n := 0
@@ -148,8 +152,6 @@ func (f *Forks) score(forks []fork, scores [][]Score) error {
 	}
 	return nil
 }
-
-func roundUp(n, grain int) int { return (n + grain - 1) / grain * grain }
 
 func (f *Forks) run(inputs ...any) ([]float32, error) {
 	var args []any

@@ -16,7 +16,7 @@ type Local struct {
 	Positions int    // the model's stated context
 }
 
-// Generate implements [Generator]: greedy, cut at the earliest stop text.
+// Generate implements [Generator]: greedy, until the earliest stop text.
 func (l *Local) Generate(ctx context.Context, prompts []string, o GenerateOptions) ([]Output, error) {
 	ids := make([][]int32, len(prompts))
 	for i, p := range prompts {
@@ -25,19 +25,22 @@ func (l *Local) Generate(ctx context.Context, prompts []string, o GenerateOption
 			return nil, err
 		}
 	}
-	done, err := l.Generator.Greedy(ctx, ids, o.MaxNewTokens, l.Tokenizer.EOSList(), nil)
+	options := generate.Options{MaxNewTokens: o.MaxNewTokens, Ends: l.Tokenizer.EOSList(), Stops: o.Stop}
+	if len(o.Stop) > 0 { // text as it comes takes longer than that of a whole output
+		options.Text = func() generate.TextStream { return l.Tokenizer.NewStream(true) }
+	}
+	done, err := l.Generator.Generate(ctx, ids, options)
 	if err != nil {
 		return nil, err
 	}
 	outputs := make([]Output, len(prompts))
 	for i, d := range done {
-		text, err := l.Tokenizer.Decode(d.IDs, true)
-		if err != nil {
-			return nil, err
+		outputs[i] = Output{Text: d.Text, Tokens: len(d.IDs), Finish: d.Finish, PromptTokens: len(ids[i])}
+		if options.Text != nil {
+			continue
 		}
-		outputs[i] = Output{Text: text, Tokens: len(d.IDs), Finish: d.Finish, PromptTokens: len(ids[i])}
-		if cut, found := generate.CutAtStop(text, o.Stop); found {
-			outputs[i].Text, outputs[i].Finish = cut, generate.Stopped
+		if outputs[i].Text, err = l.Tokenizer.Decode(d.IDs, true); err != nil {
+			return nil, err
 		}
 	}
 	return outputs, nil

@@ -20,9 +20,9 @@ const (
 	emitEvery = 150 * time.Millisecond
 	// firstSlots are the slots for new tokens that a cache has at first; then it doubles.
 	firstSlots = 128
-	// worthwhile is the number of tokens still to come from which on a batch is laid out
-	// for fewer rows: at first that compiles the graph for them, which takes seconds.
-	worthwhile = 64
+	// decodingWork is how many tokens could be read in the time by which a further row
+	// lengthens the decoding of one (docs/generation.md: 1.2 ms at 2956 tokens/s).
+	decodingWork = 4
 )
 
 // batches parts rows, longest prompt first. Prompts at most half as long as the
@@ -33,7 +33,7 @@ func (g *Generator) batches(rows []*row) [][]*row {
 	var parts [][]*row
 	for len(sorted) > 0 {
 		n := 1
-		for n < min(g.rows, len(sorted)) && 2*bucket(len(sorted[n].ids)) > bucket(len(sorted[0].ids)) {
+		for n < min(g.rows, len(sorted)) && 2*Bucket(len(sorted[n].ids)) > Bucket(len(sorted[0].ids)) {
 			n++
 		}
 		parts, sorted = append(parts, sorted[:n]), sorted[n:]
@@ -41,8 +41,8 @@ func (g *Generator) batches(rows []*row) [][]*row {
 	return parts
 }
 
-// bucket rounds a length up, by at most 32 or an eighth: each length is compiled once.
-func bucket(n int) int { return roundUp(n, max(32, 1<<bits.Len(uint(n-1))/16)) }
+// Bucket rounds a length up, by at most 32 or an eighth: the lengths that graphs may have.
+func Bucket(n int) int { return roundUp(n, max(32, 1<<bits.Len(uint(n-1))/16)) }
 
 func roundUp(n, grain int) int { return (n + grain - 1) / grain * grain }
 
@@ -109,18 +109,19 @@ func (b *batch) crossed() bool {
 // prefill reads the rows that are not done into a new cache.
 func (b *batch) prefill() error {
 	b.rows = slices.DeleteFunc(slices.Clone(b.rows), func(r *row) bool { return r.done })
-	for want := b.fit(len(b.rows)); len(b.rows) < want; {
+	longest := 0
+	for _, r := range b.rows {
+		longest = max(longest, len(r.tokens()))
+	}
+	fresh := min(roundUp(b.options.MaxNewTokens-b.made, stopChunk), firstSlots)
+	shape := b.shape("prefill", b.fit(len(b.rows)), Bucket(longest), fresh)
+	b.length, b.slots, b.read = shape[1], shape[1]+shape[2], b.made
+	for len(b.rows) < shape[0] {
 		b.rows = append(b.rows, b.rows[0].idle())
 	}
 	tokens := make([][]int32, len(b.rows))
-	longest := 0
 	for i, r := range b.rows {
 		tokens[i] = r.tokens()
-		longest = max(longest, len(tokens[i]))
-	}
-	b.length, b.read = bucket(longest), b.made
-	b.slots = b.length + min(roundUp(b.options.MaxNewTokens-b.made, stopChunk), firstSlots)
-	for i, r := range b.rows {
 		r.pad = b.length - len(tokens[i])
 	}
 	ids, pads := padLeft(tokens, len(b.rows), b.length)
@@ -184,7 +185,7 @@ func (b *batch) layOut() error {
 	if b.room() == 0 {
 		slots = min(2*slots-b.length, b.length+roundUp(b.options.MaxNewTokens-b.read, stopChunk))
 	}
-	if b.options.MaxNewTokens-b.made < worthwhile {
+	if !b.worthwhile(rows) {
 		rows = len(b.rows)
 	}
 	if slots == b.slots && rows == len(b.rows) {
@@ -259,12 +260,20 @@ func (b *batch) steps() int {
 }
 
 // keep is the number of rows left at which the execution ends before its time: those
-// of the next smaller batch.
+// of the next smaller batch, where that is worthwhile.
 func (b *batch) keep() int {
-	if len(b.rows) == 1 || b.options.MaxNewTokens-b.made < worthwhile {
+	next := 1 << bits.Len(uint(len(b.rows)-1)) / 2
+	if next == 0 || !b.worthwhile(next) {
 		return 0
 	}
-	return 1 << (bits.Len(uint(len(b.rows)-1)) - 1)
+	return min(next, b.live()-1)
+}
+
+// worthwhile tells whether going on with so few rows saves more, if they last to the
+// limit, than it takes to compile the graphs for them.
+func (b *batch) worthwhile(rows int) bool {
+	saved := decodingWork * (len(b.rows) - rows) * (b.options.MaxNewTokens - b.made)
+	return float64(saved) > b.price
 }
 
 // endsTensor is never empty: -1 is no token.

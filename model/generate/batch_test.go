@@ -81,9 +81,13 @@ func TestOutputsDoNotDependOnTheBatch(t *testing.T) {
 			}
 			require.True(t, finishes[Stopped], "some rows end before the limit")
 			require.Greater(t, len(lengths), 2, "at different times")
-			for _, c := range []struct{ rows, chunk int }{{8, 64}, {3, 5}} {
+			for _, c := range []struct {
+				rows, chunk int
+				price       float64
+			}{{8, 64, 1e9}, {8, 64, 0}, {3, 5, 0}} {
 				g := newGenerator(t, m, c.rows)
 				g.chunk = c.chunk
+				g.price = c.price
 				got, err := g.Generate(t.Context(), prompts, o)
 				require.NoError(t, err)
 				require.Equal(t, want, got, "batches of %d rows, chunks of %d", c.rows, c.chunk)
@@ -114,6 +118,7 @@ func TestStreamsAreTheText(t *testing.T) {
 // TestDoneRowsStopCosting looks at the batch after seven of eight rows have ended.
 func TestDoneRowsStopCosting(t *testing.T) {
 	g := newGenerator(t, tiny(t, ""), 8)
+	g.price = 0 // else eight tiny rows are cheaper than a graph for one
 	o := Options{MaxNewTokens: 100}
 	b := &batch{Generator: g, options: &o, pace: 1}
 	for i, p := range somePrompts(8) {
@@ -150,7 +155,7 @@ func TestBatchesKeepLikeLengthsTogether(t *testing.T) {
 	}
 	require.Equal(t, [][]int{{1000, 900, 700}, {200}, {40}, {30, 6, 5, 3}}, lengths)
 	for n := 1; n < 5000; n++ {
-		b := bucket(n)
+		b := Bucket(n)
 		require.True(t, b >= n && b-n < max(32, n/7+1), "%d in %d", n, b)
 	}
 }

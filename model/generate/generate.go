@@ -28,6 +28,8 @@ type Generator struct {
 	inPlace bool
 	chunk   int              // tokens that one execution decodes at most
 	graphs  map[kernel]*Exec // compiled as they are needed, again for each shape
+	shapes  map[string]*Shapes
+	price   float64 // as in [Shapes]
 }
 
 // kernel names a graph of a generator.
@@ -43,7 +45,8 @@ func New(m *model.Model, adapter model.Adapter, rows int) (*Generator, error) {
 	if rows < 1 || rows > 1<<16 {
 		return nil, fault.Input("batch", "use 1 to 65536", "%d rows", rows)
 	}
-	g := &Generator{model: m, adapter: adapter, rows: rows, inPlace: true, chunk: loopChunk, graphs: map[kernel]*Exec{}}
+	g := &Generator{model: m, adapter: adapter, rows: rows, inPlace: true, chunk: loopChunk, graphs: map[kernel]*Exec{},
+		shapes: map[string]*Shapes{}, price: NewShapes(m).price}
 	if m.Engine.Name == engine.Go { // it has no DynamicUpdateSlice, and its While fails on closures of this size
 		g.inPlace, g.chunk = false, 1
 	}

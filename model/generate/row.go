@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"math/rand/v2"
 	"slices"
-	"strings"
 )
 
 // row is one prompt on its way.
@@ -161,18 +160,4 @@ func (r *row) emit(to int) error {
 	piece := string(r.text[r.emitted:to])
 	r.emitted = to
 	return r.options.Emit(r.prompt, piece)
-}
-
-// CutAtStop drops the earliest stop text and what follows it.
-func CutAtStop(text string, stops []string) (string, bool) {
-	at := -1
-	for _, stop := range stops {
-		if i := strings.Index(text, stop); stop != "" && i >= 0 && (at < 0 || i < at) {
-			at = i
-		}
-	}
-	if at < 0 {
-		return text, false
-	}
-	return text[:at], true
 }

@@ -32,8 +32,8 @@ func (g *Generator) LogProbs(ctx context.Context, sequences [][]int32, progress 
 			return nil, err
 		}
 		part := order[start:min(start+g.rows, len(order))]
-		length := bucket(len(sequences[part[0]]))
-		rows := g.fit(len(part))
+		shape := g.shape("score", g.fit(len(part)), Bucket(len(sequences[part[0]])))
+		rows, length := shape[0], shape[1]
 		flat, lengths := make([]int32, rows*length), make([]int32, rows)
 		for i, at := range part {
 			copy(flat[i*length:], sequences[at])
@@ -111,7 +111,8 @@ func (g *Generator) Next(ctx context.Context, sequences [][]int32) ([][]float32,
 		for _, s := range part {
 			longest = max(longest, len(s))
 		}
-		ids, pads := padLeft(part, g.fit(len(part)), bucket(longest))
+		shape := g.shape("next", g.fit(len(part)), Bucket(longest))
+		ids, pads := padLeft(part, shape[0], shape[1])
 		values, err := g.floats(kernel{name: "next"}, g.nextGraph, append(g.leaves(), ids, pads))
 		if err != nil {
 			return nil, err
