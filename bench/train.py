@@ -3,8 +3,8 @@
     python bench/train.py lora --r 40         peft's LoRA on every projection
     python bench/train.py loop --experts ...  a router and a loop over experts, from the formula
 
-Needs torch, transformers and peft. A random Llama of the shape "small", float32, AdamW,
-clipping at 1, dropout 0.05, 8 rows of 128 tokens. Prints the median step and peak memory.
+Needs torch, transformers and peft. A random Llama of one of SHAPES, AdamW, clipping at 1,
+dropout 0.05. Prints the median step and peak memory.
 """
 import argparse
 import json
@@ -19,6 +19,13 @@ from torch import nn
 
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
+SHAPES = {
+    "small": dict(hidden_size=512, intermediate_size=1376, num_hidden_layers=8, num_attention_heads=8,
+                  num_key_value_heads=8, vocab_size=4096),
+    "tinyllama-1.1b": dict(hidden_size=2048, intermediate_size=5632, num_hidden_layers=22, num_attention_heads=32,
+                           num_key_value_heads=4, vocab_size=32000),
+}
+
 
 class Mixture(nn.Module):
     """y = W x + (alpha/r) sum over the chosen experts of gate * B_e A_e dropout(x)."""
@@ -26,7 +33,7 @@ class Mixture(nn.Module):
     def __init__(self, base, experts, r, alpha, dropout):
         super().__init__()
         self.base, self.scale, self.k = base, alpha / r, min(2, experts)
-        self.router = nn.Linear(base.in_features, experts, bias=False)
+        self.router = nn.Linear(base.in_features, experts, bias=False)  # f32, as all that trains
         self.a = nn.ModuleList(nn.Linear(base.in_features, r, bias=False) for _ in range(experts))
         self.b = nn.ModuleList(nn.Linear(r, base.out_features, bias=False) for _ in range(experts))
         self.dropout = nn.Dropout(dropout)
@@ -35,8 +42,8 @@ class Mixture(nn.Module):
 
     def forward(self, x):
         y = self.base(x)
-        flat, out = x.reshape(-1, x.shape[-1]), y.reshape(-1, y.shape[-1])
-        gates, chosen = torch.topk(torch.softmax(self.router(flat).float(), -1), self.k, dim=-1)
+        flat, out = x.reshape(-1, x.shape[-1]).float(), y.reshape(-1, y.shape[-1]).float()
+        gates, chosen = torch.topk(torch.softmax(self.router(flat), -1), self.k, dim=-1)
         gates = gates / gates.sum(-1, keepdim=True)
         added = torch.zeros_like(out)
         for e in range(len(self.a)):
@@ -44,16 +51,20 @@ class Mixture(nn.Module):
             if token.numel():
                 delta = self.b[e](self.a[e](self.dropout(flat[token]))) * self.scale
                 added.index_add_(0, token, delta * gates[token, place, None])
-        return (out + added).view_as(y)
+        return (out + added).to(y.dtype).view_as(y)
 
 
 def base_model(args):
     config = transformers.LlamaConfig(
-        hidden_size=512, intermediate_size=1376, num_hidden_layers=8, num_attention_heads=8,
-        num_key_value_heads=8, vocab_size=4096, max_position_embeddings=2048,
-        tie_word_embeddings=False, use_cache=False)
+        **SHAPES[args.shape], max_position_embeddings=2048, tie_word_embeddings=False, use_cache=False)
     torch.manual_seed(1)
-    return transformers.LlamaForCausalLM(config).to(getattr(torch, args.dtype))
+    torch.set_default_dtype(getattr(torch, args.dtype))
+    model = transformers.LlamaForCausalLM(config)
+    torch.set_default_dtype(torch.float32)
+    if args.gradient_checkpointing:
+        model.gradient_checkpointing_enable()
+        model.enable_input_require_grads()
+    return model
 
 
 def with_lora(model, args):
@@ -75,6 +86,8 @@ def with_loop(model, args):
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("kind", choices=["lora", "loop"])
+    p.add_argument("--shape", choices=list(SHAPES), default="small")
+    p.add_argument("--gradient-checkpointing", action="store_true")
     p.add_argument("--r", type=int, default=8)
     p.add_argument("--experts", type=lambda s: [int(n) for n in s.split(",")], default=[3, 4, 4, 5, 5, 6, 6, 7])
     p.add_argument("--dropout", type=float, default=0.05)
@@ -89,7 +102,7 @@ def main():
     model.train()
     owned = [w for w in model.parameters() if w.requires_grad]
     optimizer = torch.optim.AdamW(owned, lr=3e-4, weight_decay=0.0)
-    ids = torch.randint(0, 4096, (args.rows, args.length), generator=torch.Generator().manual_seed(3))
+    ids = torch.randint(0, SHAPES[args.shape]["vocab_size"], (args.rows, args.length), generator=torch.Generator().manual_seed(3))
     seconds = []
     for _ in range(args.steps + 2):
         start = time.perf_counter()

@@ -58,7 +58,7 @@ type Decoder struct {
 	Checkpoint bool             // recompute each layer in the backward pass, to save memory
 	Full       bool             // the base itself trains, its embedding too
 	Lengths    *Node            // the tokens of each row that is padded on the right [B]; nil: none is
-	MaxScores  int              // scores of the vocabulary that a loss holds at once; 0: maxScores
+	MaxScores  int              // scores of the vocabulary that a loss holds at once; 0: [MaxScores]
 	Segments   *Node            // which text of its row a token belongs to [B, T], none of which sees another; nil: a row is one text
 }
 

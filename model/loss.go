@@ -7,8 +7,8 @@ import (
 	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
 )
 
-// maxScores bounds how many scores of the vocabulary a loss holds at once: 128 MiB in f32.
-const maxScores = 1 << 25
+// MaxScores bounds how many scores of the vocabulary a loss holds at once: 128 MiB in f32.
+const MaxScores = 1 << 25
 
 // CrossEntropy is the sum over tokens of -log softmax([Decoder.Logits](hidden))[label], in
 // f32: hidden [N, C], labels [N], negative where there is no loss → scalar.
@@ -85,7 +85,7 @@ type piece struct{ hidden, labels *Node }
 func (d *Decoder) pieces(hidden, labels *Node) []piece {
 	most := d.MaxScores
 	if most == 0 {
-		most = maxScores
+		most = MaxScores
 	}
 	n := hidden.Shape().Dim(0)
 	size := max(1, most/d.Vocabulary)

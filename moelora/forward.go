@@ -16,6 +16,7 @@ type Mode struct {
 	Dropout       float64 // probability that an input of the experts is dropped; 0 outside training
 	Key           *Node   // [scalar, uint32] what the dropout masks are drawn by; needed with dropout
 	MaskPerExpert bool    // a dropout mask for each expert, as the released code has it, in the place of one for each input
+	Recompute     bool    // layers are computed again in the backward pass, as of [model.Decoder]
 	Counted       *Node   // [N] true for the tokens that the routing losses count; nil for all
 }
 
@@ -172,9 +173,19 @@ func (b *Bound) note(layer int, sites []model.Site, logits, chosen, weight, size
 	}
 	r := &b.layers[layer]
 	r.sites += len(sites)
-	r.chosen = plus(r.chosen, ReduceSum(chosen, 0, 1))
-	r.weight = plus(r.weight, ReduceSum(weight, 0, 1))
-	r.square = plus(r.square, ReduceAllSum(square))
+	r.chosen = plus(r.chosen, b.outlives(ReduceSum(chosen, 0, 1)))
+	r.weight = plus(r.weight, b.outlives(ReduceSum(weight, 0, 1)))
+	r.square = plus(r.square, b.outlives(ReduceAllSum(square)))
+}
+
+// outlives marks what is used beyond its layer: without it the routing losses would count as
+// part of the layers that are computed again, and ask for all of them before the backward
+// pass has begun.
+func (b *Bound) outlives(x *Node) *Node {
+	if b.Recompute {
+		return x.StopCheckpoint()
+	}
+	return x
 }
 
 func plus(a, b *Node) *Node {

@@ -198,10 +198,16 @@ func TestMemoryRule(t *testing.T) {
 		require.Equal(t, c.bad, err != nil)
 	}
 	model, a := tiny(t)
-	short, long := Estimate(model.Description, &a.Shape, "float32", "xla:cpu", 1, 32), Estimate(model.Description, &a.Shape, "float32", "xla:cpu", 1, 64)
-	require.Greater(t, long.Activations, 2*short.Activations, "attention grows with the square")
-	full := Estimate(model.Description, nil, "float32", "xla:cpu", 1, 32)
-	require.Greater(t, full.Trained, short.Trained)
+	size := Size{DType: "float32", Backend: "xla:cpu", Rows: 1, Length: 32}
+	short := Estimate(model.Description, &a.Shape, size)
+	require.Greater(t, Estimate(model.Description, nil, size).Trained, short.Trained)
+	again := size
+	again.Recompute = true
+	require.Less(t, Estimate(model.Description, &a.Shape, again).Activations, short.Activations)
+	size.Length = 64
+	require.Greater(t, Estimate(model.Description, &a.Shape, size).Activations, 2*short.Activations, "attention grows with the square")
+	size.Length = 1 << 24
+	require.LessOrEqual(t, Estimate(model.Description, &a.Shape, size).Scores, int64(3*4<<25), "a loss never holds all scores")
 }
 
 func FuzzSums(f *testing.F) {

@@ -18,56 +18,93 @@ type Memory struct {
 	Weights     int64 // the base model's
 	Trained     int64 // variables that move, their gradients and moments
 	Activations int64 // of the largest micro-batch
+	Scores      int64 // of the vocabulary, their softmax and gradient
 }
 
-// What the peak holds of each part. The shares were fitted to peaks of bench train on
-// xla:cpu; docs/runs.md has them, and how far the estimate is off.
-const (
-	engineBytes    = 360e6
-	weightCopies   = 1.07
-	trainedBytes   = 150 // a variable's value
-	activationKept = 2.4 // times the inputs and outputs of all projections, in f32
-	scoresKept     = 2.2 // times the attention's scores, in f32
+// Size is what the memory of a step depends on beside the model and its adapter.
+type Size struct {
+	DType        string // of the base
+	Backend      string // as of [engine.Engine]
+	Rows, Length int    // of a micro-batch
+	Recompute    bool   // gradient checkpointing
+}
+
+// facts tells what the peak holds on a backend.
+type facts struct {
+	engine   float64 // bytes of the process
+	layer    float64 // bytes of the engine and its compiler for each layer
+	weights  float64 // times the base's own bytes
+	trained  float64 // bytes for a variable's value
+	inside   float64 // times the inputs and outputs of a layer's projections, in f32
+	attended float64 // times the attention's scores, in f32
+	layers   float64 // whose inside is held with Recompute
+}
+
+// How the numbers came about, and how far the estimate is off: docs/training.md.
+var (
+	// fitted to peaks of bench train, but for what is trained
+	onCPU = facts{engine: 100e6, layer: 90e6, weights: 1, trained: 8 * 4, inside: 2.2, attended: 2, layers: 2}
+	// counted, not measured. A variable is held eight times: itself, the gradients so far and
+	// their zeros, two moments, and what the update writes beside its inputs.
+	onGPU = facts{weights: 1, trained: 8 * 4, inside: 2, attended: 3, layers: 1}
 )
 
-// Estimate tells the peak memory of steps with micro-batches of rows·length tokens. a is the
-// shape of the adapter, nil in full-parameter training. dtype is the base's number format.
-// Gradient checkpointing is not counted: on xla:cpu it was seen to save nothing.
-func Estimate(d model.Description, a *moelora.Shape, dtype, backend string, rows, length int) Memory {
-	parameters := int64(d.Parameters())
-	bytes := int64(4)
-	switch {
-	case dtype == "float32":
-	case backend == engine.CPU:
-		bytes = 2 + 4 // its products are computed in f32, from a copy
-	default:
-		bytes = 2
+// Estimate tells the peak memory of steps. a is the shape of the adapter, nil in
+// full-parameter training.
+func Estimate(d model.Description, a *moelora.Shape, s Size) Memory {
+	f := onGPU
+	if s.Backend == engine.CPU || s.Backend == engine.Go {
+		f = onCPU
 	}
+	bytes := 2.0
+	if s.DType == "float32" {
+		bytes = 4
+	}
+	parameters := d.Parameters()
 	trained := parameters
 	if a != nil {
-		trained = int64(moelora.Count(d, *a).Trainable)
+		trained = moelora.Count(d, *a).Trainable
 	}
-	tokens, width := int64(rows)*int64(length), int64(0)
+	tokens, layers := float64(s.Rows*s.Length), float64(d.Layers)
+	held, kept := layers, 0.0
+	if s.Recompute {
+		held, kept = min(layers, f.layers), bytes*float64(d.Hidden)*layers
+	}
+	inside := 4 * (f.inside*float64(projected(d)) + f.attended*float64(d.Heads*s.Length))
+	scores := min(tokens*float64(d.Vocabulary), model.MaxScores)
+	return Memory{Engine: int64(f.engine + f.layer*layers), Weights: int64(f.weights * bytes * float64(parameters)),
+		Trained: int64(f.trained * float64(trained)), Activations: int64(tokens * (held*inside + kept)), Scores: int64(3 * 4 * scores)}
+}
+
+// projected counts the values that a layer's projections read and write for a token.
+func projected(d model.Description) (width int) {
 	for _, group := range model.Groups() {
 		in, _ := d.SiteDims(group[0])
-		width += int64(in)
+		width += in
 		for _, site := range group {
 			_, out := d.SiteDims(site)
-			width += int64(out)
+			width += out
 		}
 	}
-	layer := activationKept*float64(width) + scoresKept*float64(d.Heads*length)
-	return Memory{Engine: engineBytes, Weights: int64(weightCopies * float64(bytes*parameters)),
-		Trained: trainedBytes * trained, Activations: int64(4 * float64(tokens) * float64(d.Layers) * layer)}
+	return width
 }
 
 // Total is the whole need.
-func (m Memory) Total() int64 { return m.Engine + m.Weights + m.Trained + m.Activations }
+func (m Memory) Total() int64 { return m.Engine + m.Weights + m.Trained + m.Activations + m.Scores }
 
 func (m Memory) String() string {
+	return fmt.Sprintf("memory estimated %.1f GB: %s", float64(m.Total())/1e9, m.Parts())
+}
+
+// Parts lists what the need is made of.
+func (m Memory) Parts() string {
 	gb := func(n int64) float64 { return float64(n) / 1e9 }
-	return fmt.Sprintf("memory estimated %.1f GB: weights %.1f, what is trained %.1f, activations %.1f, engine %.1f",
-		gb(m.Total()), gb(m.Weights), gb(m.Trained), gb(m.Activations), gb(m.Engine))
+	parts := fmt.Sprintf("weights %.1f, what is trained %.1f, activations %.1f, scores of the vocabulary %.1f",
+		gb(m.Weights), gb(m.Trained), gb(m.Activations), gb(m.Scores))
+	if m.Engine > 0 {
+		parts += fmt.Sprintf(", engine %.1f", gb(m.Engine))
+	}
+	return parts
 }
 
 // beyond is how many times the whole memory a run may be estimated to need before it is
@@ -78,7 +115,7 @@ const beyond = 1.2
 // A run that needs clearly more than there is, is refused; one that needs more than is free
 // gets a warning.
 func (m Memory) Fits(total, free int64) (warning string, err error) {
-	const remedy = "lower training.micro_batch or data.cutoff, or use training.dtype bfloat16"
+	const remedy = "lower training.micro_batch or data.cutoff, set training.gradient_checkpointing, or use training.dtype bfloat16"
 	need := float64(m.Total())
 	switch {
 	case total > 0 && need > beyond*float64(total):

@@ -118,16 +118,6 @@ func opened(t *testing.T, s settings) *stepper {
 	return st
 }
 
-// TestCheckpointingChangesNoGradient holds the memory-saving backward pass to the plain one.
-func TestCheckpointingChangesNoGradient(t *testing.T) {
-	s := quick()
-	sums, grads := flatGradients(t, opened(t, s), sentence(4, 20))
-	s.rematerialise = true
-	again, same := flatGradients(t, opened(t, s), sentence(4, 20))
-	require.InDeltaSlice(t, sums, again, 1e-4)
-	require.InDeltaSlice(t, grads, same, 1e-6)
-}
-
 // TestAccumulatedRoutingLosses holds what the routing losses of a step are: the z-loss that
 // of all tokens, whatever micro-batches they came in; the balance loss, which is not linear,
 // the mean of the micro-batches' own by their tokens.

@@ -112,7 +112,7 @@ func (s *stepper) accumulateGraph(inputs []*Node) []*Node {
 	if s.adapter == nil {
 		d.Weights = params
 	} else {
-		mode := moelora.Mode{Dropout: s.dropout, Key: key, MaskPerExpert: s.maskPerExpert}
+		mode := moelora.Mode{Dropout: s.dropout, Key: key, MaskPerExpert: s.maskPerExpert, Recompute: s.rematerialise}
 		if !s.countPadding {
 			mode.Counted = realTokens(ids, d.Lengths)
 		}

@@ -11,10 +11,12 @@ import (
 	"alphalora/alphalora"
 	"alphalora/configs"
 	"alphalora/configs/recipes"
+	"alphalora/internal/engine"
 	"alphalora/internal/fault"
 	"alphalora/internal/seedling"
 	"alphalora/model"
 	"alphalora/moelora"
+	"alphalora/train"
 )
 
 func recipesCommand(a *app) *cobra.Command {
@@ -53,7 +55,7 @@ func listRecipes(w io.Writer) error {
 		if err != nil {
 			return err
 		}
-		_, _ = fmt.Fprintf(t, "%s\t%s\t%d experts\tabout %s\n", r.Name, r.About, run.Allocation.Experts, inGB(need.total()))
+		_, _ = fmt.Fprintf(t, "%s\t%s\t%d experts\tabout %s\n", r.Name, r.About, run.Allocation.Experts, inGB(need.Total()))
 	}
 	return t.Flush()
 }
@@ -73,7 +75,7 @@ func recipeFile(r recipes.Recipe) ([]byte, error) {
 	for _, command := range recipeCommands(r) {
 		_, _ = fmt.Fprintf(&head, "#   %s\n", command)
 	}
-	_, _ = fmt.Fprintf(&head, "#\n# Memory: about %s, by formula (docs/watching.md), not measured: %s.\n", inGB(need.total()), need)
+	_, _ = fmt.Fprintf(&head, "#\n# Memory: about %s, by formula (docs/training.md), not measured; in GB: %s.\n", inGB(need.Total()), need.Parts())
 	if r.Shape != "" {
 		_, _ = fmt.Fprintf(&head, "# The weights belong in %s; nothing fetches them.\n", run.Model)
 	}
@@ -88,12 +90,13 @@ func recipeCommands(r recipes.Recipe) []string {
 }
 
 // recipeNeed decodes a recipe and estimates the memory that its training needs.
-func recipeNeed(r recipes.Recipe) (run configs.Run, need trainingNeed, err error) {
+func recipeNeed(r recipes.Recipe) (run configs.Run, need train.Memory, err error) {
 	if run, err = r.Run(); err != nil {
 		return run, need, err
 	}
-	config := seedling.Config()
+	config, backend := seedling.Config(), engine.CPU
 	if r.Shape != "" {
+		backend = engine.CUDA
 		if config, _, err = benchShape(r.Shape); err != nil {
 			return run, need, err
 		}
@@ -102,54 +105,29 @@ func recipeNeed(r recipes.Recipe) (run configs.Run, need trainingNeed, err error
 	if err != nil {
 		return run, need, err
 	}
-	need, err = needOf(run, d)
+	need, err = needOf(run, d, backend)
 	return run, need, err
-}
-
-// trainingNeed is an estimate in bytes of what a training step holds at most; see
-// docs/watching.md for the formula.
-type trainingNeed struct{ base, adapter, activations, logits float64 }
-
-func (n trainingNeed) total() float64 { return n.base + n.adapter + n.activations + n.logits }
-
-func (n trainingNeed) String() string {
-	return fmt.Sprintf("base %s, adapter with its gradients and AdamW's moments %s, activations %s, scores of the vocabulary %s",
-		inGB(n.base), inGB(n.adapter), inGB(n.activations), inGB(n.logits))
 }
 
 // needOf is the estimate for a micro-batch of full rows. The number of an adapter's
 // parameters depends on how many experts there are in all, hardly on where they are.
-func needOf(run configs.Run, d model.Description) (trainingNeed, error) {
+func needOf(run configs.Run, d model.Description, backend string) (need train.Memory, err error) {
 	kind, err := moelora.KindNamed(run.Adapter.Kind)
 	if err != nil {
-		return trainingNeed{}, err
+		return need, err
+	}
+	if kind.Single {
+		return need, fault.Input("adapter.kind "+kind.Name, "name a kind that mixes experts", "has no estimate")
 	}
 	experts, err := alphalora.Allocate(alphalora.Request{Strategy: "uniform", Layers: d.Layers, Total: run.Allocation.Experts, Rounding: "largest-remainder"})
 	if err != nil {
-		return trainingNeed{}, err
+		return need, err
 	}
-	if kind.Single {
-		return trainingNeed{}, fault.Input("adapter.kind "+kind.Name, "name a kind that mixes experts", "has no estimate")
-	}
-	counts := moelora.Count(d, moelora.Shape{Kind: kind, Rank: run.Adapter.R, Alpha: run.Adapter.Alpha,
-		Experts: experts.Experts, TopK: kind.TopK(experts.Experts), Targets: model.Sites()})
-	width := 2.0
-	if run.Training.DType == "float32" {
-		width = 4
-	}
-	rows, length, layers := float64(run.Training.MicroBatch), float64(run.Data.Cutoff), float64(d.Layers)
-	tokens := rows * length
-	inside := 4*tokens*float64(10*d.Hidden+6*d.Intermediate) + 3*4*rows*float64(d.Heads)*length*length
-	kept := 1.0 // layers whose inside is held at once
-	if !run.Training.GradientCheckpointing {
-		kept = layers
-	}
-	return trainingNeed{
-		base:        width * float64(counts.Frozen),
-		adapter:     8 * 4 * float64(counts.Trainable),
-		activations: width*layers*tokens*float64(d.Hidden) + kept*inside,
-		logits:      3 * 4 * tokens * float64(d.Vocabulary),
-	}, nil
+	shape := moelora.Shape{Kind: kind, Rank: run.Adapter.R, Alpha: run.Adapter.Alpha,
+		Experts: experts.Experts, TopK: kind.TopK(experts.Experts), Targets: model.Sites()}
+	t := run.Training
+	return train.Estimate(d, &shape, train.Size{DType: t.DType, Backend: backend,
+		Rows: t.MicroBatch, Length: run.Data.Cutoff, Recompute: t.GradientCheckpointing}), nil
 }
 
-func inGB(bytes float64) string { return fmt.Sprintf("%.1f GB", bytes/1e9) }
+func inGB(bytes int64) string { return fmt.Sprintf("%.1f GB", float64(bytes)/1e9) }

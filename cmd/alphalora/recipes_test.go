@@ -29,7 +29,7 @@ func TestRecipes(t *testing.T) {
 		outputs[run.Output] = true
 		_, need, err := recipeNeed(r)
 		require.NoError(t, err)
-		require.Contains(t, stdout, "Memory: about "+inGB(need.total()))
+		require.Contains(t, stdout, "Memory: about "+inGB(need.Total()))
 		kind := "seedling"
 		if r.Shape != "" {
 			kind = "paper"
@@ -39,10 +39,10 @@ func TestRecipes(t *testing.T) {
 			require.Equal(t, "models/"+r.Shape, run.Model)
 			if strings.HasSuffix(r.Name, "-24gb") {
 				kind = "24gb"
-				require.Less(t, need.total(), 0.9*24e9, r.Name)
+				require.Less(t, float64(need.Total()), 0.9*24e9, r.Name)
 			} else {
 				require.Equal(t, []int{160, 8}, []int{run.Allocation.Experts, tr.MicroBatch}, r.Name)
-				require.Less(t, need.total(), 0.9*80e9, r.Name)
+				require.Less(t, float64(need.Total()), 0.9*80e9, r.Name)
 			}
 		}
 		count[kind]++
@@ -107,5 +107,5 @@ func TestTheEstimateCountsWhatThePaperCounts(t *testing.T) {
 	require.NoError(t, err)
 	_, need, err := recipeNeed(r)
 	require.NoError(t, err)
-	require.Equal(t, 8*4*105635840.0, need.adapter, "the published 160 experts have 105,635,840 parameters")
+	require.Equal(t, int64(8*4*105635840), need.Trained, "the published 160 experts have 105,635,840 parameters")
 }

@@ -32,6 +32,9 @@ func openPlugin(name, path string) (*Engine, error) {
 	if name == CUDA {
 		config += ",noshared_buffers" // a path with "cpu" in it would turn them on
 	}
+	if name == CPU {
+		lateWeights()
+	}
 	var backend compute.Backend
 	err = Try(func() {
 		b, openErr := xla.New(config)
