@@ -132,7 +132,7 @@ func (a *app) benchModel(ctx context.Context, g *generating) (*model.Model, erro
 	if err != nil {
 		return nil, err
 	}
-	return model.NewRandom(eng, d, g.dtype, 1)
+	return benchWeights(eng, d, g.dtype)
 }
 
 // time measures one batch size: a run to one token is the prefill, what a longer run

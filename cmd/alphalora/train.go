@@ -253,6 +253,7 @@ func (a *app) run(ctx context.Context, r *prepared, p *place, progress func(trai
 		CountPadding:  r.Adapter.CountPadding,
 		RateRatio:     r.Adapter.RateRatio,
 		Rematerialise: t.GradientCheckpointing,
+		Flash:         t.Attention == configs.FlashAttention,
 		Seed:          t.Seed,
 		Validation:    r.validating(),
 		Log:           func(line string) { _, _ = fmt.Fprintln(a.stderr, line) },

@@ -126,6 +126,9 @@ func (e *Engine) Describe() string {
 	switch e.Name {
 	case CUDA:
 		what = "PJRT CUDA plugin, f32 and bf16, " + plural(e.Backend.NumDevices(), "GPU")
+		if e.GPU != nil {
+			what += fmt.Sprintf(", the first a %s with %.1f GB of %.1f free", e.GPU.Name, float64(e.GPU.Free)/1e9, float64(e.GPU.Total)/1e9)
+		}
 	case CPU:
 		what = "PJRT CPU plugin, f32 and bf16"
 	case Go:
@@ -143,6 +146,15 @@ func plural(n int, unit string) string {
 		return "1 " + unit
 	}
 	return fmt.Sprintf("%d %ss", n, unit)
+}
+
+// GPUMemory is what the engine can take of the GPU's memory, of all of it and of what was
+// free at the start; 0 where it is not known.
+func (e *Engine) GPUMemory() (total, free int64) {
+	if e.GPU == nil {
+		return 0, 0
+	}
+	return int64(memoryShare * float64(e.GPU.Total)), int64(memoryShare * float64(e.GPU.Free))
 }
 
 // Close releases the backend; the engine is of no use afterwards.
