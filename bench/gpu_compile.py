@@ -13,6 +13,7 @@ import re
 import time
 
 import jax
+import numpy as np
 from jax.experimental import topologies
 from jax._src.interpreters import mlir
 from jax._src.lib import xla_client
@@ -40,7 +41,7 @@ def main():
     device = topology.devices[0]
     options = xla_client.CompileOptions()
     options.num_replicas = options.num_partitions = 1
-    options.device_assignment = xla_client.DeviceAssignment.create([[0]])
+    options.device_assignment = xla_client.DeviceAssignment.create(np.zeros((1, 1), np.int32))
     with mlir.make_ir_context():
         module = ir.Module.parse(open(args.program).read())
         begun = time.time()
