@@ -58,7 +58,6 @@ def main():
         "argument_bytes": memory.argument_size_in_bytes, "output_bytes": memory.output_size_in_bytes,
         "alias_bytes": memory.alias_size_in_bytes, "temp_bytes": memory.temp_size_in_bytes,
         "calls": {name: calls.count(name) for name in sorted(set(calls))},
-        "f32_weight_copies": sum(1 for _ in re.finditer(r"= f32\[\d{4,},\d{4,}\][^=\n]* convert\(", text)),
     }))
 
 
