@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# What issue 9 asks of a GPU, in calls of under ten minutes each: prints a short table last
+# What is to be shown on a GPU, in calls of under ten minutes each: prints a short table last
 # and writes JSON into OUT/PART (and OUT/PART.json, all of it together).
 #
 #   bench/gpu.sh PART [OUT]          OUT is runs/gpu unless given
 #
 #   doctor                      engines, GPU, plugin, libraries
-#   parity                      demo; logits and a loss curve beside the pure-Go engine, TF32 off
+#   parity                      demo; the loss of a few steps beside the pure-Go engine, TF32 off
 #   mistral-7b llama-2-7b gemma-7b, each with -16x256 or -8x1024: training beside its peers
 #   module                      the compiled step: calls of flash attention, the memory report
 #   generate                    Mistral-7B, batch 64, beside the memory's floor
@@ -39,7 +39,7 @@ list_for() {
 one() {
   local name=$1 most=$2 left=$((limit - SECONDS)) status=0 watcher=
   shift 2
-  if [ "$left" -lt 20 ]; then echo "$name: not run, the call's time is over" >&2; return; fi
+  if [ "$left" -lt 20 ]; then echo "$name: not run, the call's time is over" >&2; return 1; fi
   if command -v nvidia-smi >/dev/null; then
     nvidia-smi --query-gpu=memory.used --format=csv,noheader,nounits -lms 200 >"$dir/$name.memory" 2>/dev/null &
     watcher=$!
@@ -47,6 +47,7 @@ one() {
   timeout "$((most < left ? most : left))" "$@" >"$dir/$name.out" 2>"$dir/$name.err" || status=$?
   [ -z "$watcher" ] || { kill "$watcher"; wait "$watcher"; } 2>/dev/null
   if [ "$status" != 0 ]; then echo "$name: failed ($status): $(tail -n 1 "$dir/$name.err" | cut -c 1-300)" >&2; fi
+  return "$status"
 }
 
 ours() { local name=$1 most=$2; shift 2; one "$name" "$most" "$alphalora" "$@" --backend "$backend" --json "$dir/$name.json"; }
@@ -71,7 +72,6 @@ training() { # SHAPE ROWS LENGTH
 
 parity() {
   ours demo 300 demo --out "$dir/demo"
-  "$alphalora" demo --steps 1 --items 1 --out "$dir/seed" --backend go >/dev/null 2>&1 || true
   for engine in "$backend" go; do
     one "step-${engine//:/-}" 150 "$alphalora" bench train --backend "$engine" --shape tiny --experts 2,3,1,4 --rows 2 --length 32 --steps 4 --dropout 0 --json "$dir/step-${engine//:/-}.json"
   done
