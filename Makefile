@@ -37,6 +37,9 @@ check: setup ## formatting, vet, staticcheck, go.mod, dependency rules
 	@go test -count=1 -v -run 'Test' ./internal/rules | grep -E 'rules_test.go|^(FAIL|ok)|^ +--- FAIL' 
 	@echo "check: formatting, vet, staticcheck, go.mod and rules are in order"
 
+gpu-bundle: setup ## dist/gpu-bundle: one folder for a GPU machine without network and Go
+	@scripts/gpu-bundle.sh
+
 fmt: ## format the code
 	@gofmt -w $(CODE)
 
@@ -56,4 +59,4 @@ goldens: ## make the numbers anew that transformers computed (its own virtual en
 clean: ## remove what was built (the native libraries stay)
 	@rm -rf bin runs .deps/build .deps/*.log
 
-.PHONY: help setup setup-cuda build test check fmt demo seedling goldens clean
+.PHONY: help setup setup-cuda build test check gpu-bundle fmt demo seedling goldens clean

@@ -21,9 +21,9 @@ var (
 	named = []string{"model", "output", "data.train", "data.validation"}
 
 	// aside do not touch what a step computes, but for the order in which gradient checkpointing
-	// adds. Validation judges the steps to come by its new rule, and those done as they were.
+	// and flash attention add. Validation judges the steps to come by its new rule, and those done as they were.
 	aside = []string{"data.cache", "data.on_error", "training.checkpoint_every", "training.keep_checkpoints",
-		"training.gradient_checkpointing", "training.validate_every", "training.patience"}
+		"training.gradient_checkpointing", "training.attention", "training.validate_every", "training.patience"}
 
 	// length is how many steps there are, on which every schedule but the constant one depends.
 	length = []string{"training.steps", "training.epochs"}

@@ -123,6 +123,7 @@ func (t Training) check(rule ruler) {
 	}
 	rule(finite(t.Epsilon) && t.Epsilon > 0, "training.epsilon is %v: a number above 0 is needed", t.Epsilon)
 	rule(t.DType == "float32" || t.DType == "bfloat16", "training.dtype is %q: float32 or bfloat16 is needed", t.DType)
+	rule(t.Attention == PlainAttention || t.Attention == FlashAttention, "training.attention is %q: plain or flash is needed", t.Attention)
 	rule(t.CheckpointEvery >= 0, "training.checkpoint_every is %d: 0 or more is needed", t.CheckpointEvery)
 	rule(t.KeepCheckpoints >= 1, "training.keep_checkpoints is %d: 1 or more is needed", t.KeepCheckpoints)
 }

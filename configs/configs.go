@@ -17,6 +17,12 @@ const (
 	MaskExpert = "expert" // one for each expert of each projection
 )
 
+// How attention is computed.
+const (
+	PlainAttention = "plain" // two products and a softmax
+	FlashAttention = "flash" // one kernel of cuDNN's, which holds no scores
+)
+
 // Where the base model's weights come from.
 const (
 	InitWeights = "weights" // the model directory's safetensors
@@ -96,6 +102,7 @@ type Training struct {
 	Patience              int        `yaml:"patience"`               // end after so many validations without a lower loss; default 0: never
 	Seed                  int64      `yaml:"seed"`                   // of weights, order and dropout, any number; default 42
 	DType                 string     `yaml:"dtype"`                  // of the base: float32 or bfloat16; default bfloat16
+	Attention             string     `yaml:"attention"`              // plain, or flash: cuDNN's kernel, on xla:cuda in bfloat16 alone, no packing; default plain
 	GradientCheckpointing bool       `yaml:"gradient_checkpointing"` // recompute layers to save memory; default true
 	CheckpointEvery       int        `yaml:"checkpoint_every"`       // steps between checkpoints, 0 for none; default 200
 	KeepCheckpoints       int        `yaml:"keep_checkpoints"`       // the newest that stay, 1 or more; default 3
@@ -110,7 +117,7 @@ func Defaults() Run {
 		Allocation: Allocation{Strategy: "alphalora", Experts: 160, Beta: 2.5, Estimator: "hill", Metric: "alpha", Rounding: "largest-remainder"},
 		Data:       Data{Template: "alpaca", Cutoff: 256, TrainOnInputs: true, GroupByLength: true, Shuffle: true, OnError: "stop"},
 		Training: Training{Epochs: 20, Batch: 128, MicroBatch: 8, LearningRate: 3e-4, Schedule: "linear", WarmupSteps: 100,
-			MaxGradNorm: 1, NoDecay: []string{"norm", "bias", "magnitude"}, Betas: [2]float64{0.9, 0.999}, Epsilon: 1e-8, Seed: 42, DType: "bfloat16",
+			MaxGradNorm: 1, NoDecay: []string{"norm", "bias", "magnitude"}, Betas: [2]float64{0.9, 0.999}, Epsilon: 1e-8, Seed: 42, DType: "bfloat16", Attention: PlainAttention,
 			GradientCheckpointing: true, CheckpointEvery: 200, KeepCheckpoints: 3},
 	}
 }

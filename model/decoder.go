@@ -57,6 +57,7 @@ type Decoder struct {
 	Delta      Delta            // nil: the base model alone
 	Checkpoint bool             // recompute each layer in the backward pass, to save memory
 	Full       bool             // the base itself trains, its embedding too
+	Flash      bool             // attention by [nn.Flash], as [Model.FlashRefusal] allows it
 	Lengths    *Node            // the tokens of each row that is padded on the right [B]; nil: none is
 	MaxScores  int              // scores of the vocabulary that a loss holds at once; 0: [MaxScores]
 	Segments   *Node            // which text of its row a token belongs to [B, T], none of which sees another; nil: a row is one text
@@ -149,7 +150,12 @@ func (d *Decoder) attention(i int, x *Node, r rotation, at *tokens, memory remem
 	}
 	q, k = nn.Rotate(q, r.cos, r.sin), nn.Rotate(k, r.cos, r.sin)
 	keys, values := memory(i, TransposeAllDims(k, 0, 2, 1, 3), TransposeAllDims(v, 0, 2, 1, 3)) // [B, K, T, D]
-	a := nn.Attention(q, keys, values, at.seen(d.Window(i)), d.AttentionScale, d.AttentionCap)
+	var a *Node
+	if d.Flash {
+		a = nn.Flash(q, keys, values, d.AttentionScale)
+	} else {
+		a = nn.Attention(q, keys, values, at.seen(d.Window(i)), d.AttentionScale, d.AttentionCap)
+	}
 	return d.project(i, []Site{O}, Reshape(a, b*t, d.Heads*d.HeadDim))[0]
 }
 

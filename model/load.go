@@ -133,6 +133,9 @@ func Load(ctx context.Context, eng *engine.Engine, dir, dtype string) (*Model, e
 			return nil, err
 		}
 	}
+	if err := room(eng, d, dtype); err != nil {
+		return nil, err
+	}
 	for _, p := range d.held() {
 		if err := ctx.Err(); err != nil {
 			m.Free()
@@ -219,14 +222,23 @@ func (d Description) initial(spec weights.Spec, rng *rand.Rand) []float32 {
 		}
 		return values
 	}
-	deviation := 0.02
-	if strings.HasSuffix(spec.Name, O.Module()+".weight") || strings.HasSuffix(spec.Name, Down.Module()+".weight") {
-		deviation /= math.Sqrt(2 * float64(d.Layers))
-	}
+	deviation := d.deviation(spec.Name, len(spec.Shape))
 	for i := range values {
 		values[i] = float32(rng.NormFloat64() * deviation)
 	}
 	return values
+}
+
+// deviation is the standard deviation of a fresh matrix, smaller where its output is added
+// to the residual stream; 0 for what is no matrix.
+func (d Description) deviation(name string, rank int) float64 {
+	switch {
+	case rank == 1:
+		return 0
+	case strings.HasSuffix(name, O.Module()+".weight") || strings.HasSuffix(name, Down.Module()+".weight"):
+		return 0.02 / math.Sqrt(2*float64(d.Layers))
+	}
+	return 0.02
 }
 
 // Save writes the model's tensors to path as safetensors in dtype, as its family's

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"alphalora/internal/engine"
 	"alphalora/model"
 	"alphalora/model/nn"
 	"alphalora/moelora"
@@ -49,11 +50,28 @@ func (n *NotFinite) Error() string {
 
 func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
 
-// explain completes the error of a step that was not finite; others pass.
+// failed tells what to do about a step that the engine or its driver ended, and what of the
+// run is kept.
+func (k *keeper) failed(err error) error {
+	do := engine.Remedy(err)
+	if k.saved > 0 {
+		kept := filepath.Clean(k.path(k.saved)) + " is whole: go on with --resume"
+		if do != "" {
+			do += "; "
+		}
+		do += kept
+	}
+	if do == "" {
+		return err
+	}
+	return fmt.Errorf("%w (%s)", err, do)
+}
+
+// explain completes the error of a step.
 func (k *keeper) explain(err error, step int, batches []data.Batch, where func(sample int) string) error {
 	var bad *NotFinite
 	if !errors.As(err, &bad) {
-		return err
+		return k.failed(err)
 	}
 	if k.saved > 0 {
 		bad.Checkpoint = filepath.Clean(k.path(k.saved))

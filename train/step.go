@@ -40,6 +40,7 @@ type settings struct {
 	countPadding  bool    // the routing losses count padded positions too
 	rateRatio     float64 // learning rate of B over that of A; 0: the kind's own
 	rematerialise bool
+	flash         bool // attention by nn.Flash
 	seed          int64
 	log           func(line string) // told what a user may want to know; may be nil
 	trace         func(Span)        // told where the time goes; may be nil
@@ -99,7 +100,7 @@ func (s *stepper) frozen() []*tensors.Tensor {
 // Outputs: gradients and sums.
 func (s *stepper) accumulateGraph(inputs []*Node) []*Node {
 	d := s.model.Decoder(nil)
-	d.Checkpoint, d.Full = s.rematerialise, s.adapter == nil
+	d.Checkpoint, d.Full, d.Flash = s.rematerialise, s.adapter == nil, s.flash
 	if s.adapter != nil {
 		d.Weights, inputs = s.model.Nodes(inputs)
 	}

@@ -39,6 +39,7 @@ type Options struct {
 	CountPadding  bool    // the routing losses count padded positions too, as the released code has it
 	RateRatio     float64 // learning rate of B over that of A; 0: the kind's own
 	Rematerialise bool    // gradient checkpointing
+	Flash         bool    // attention by nn.Flash, which model.FlashRefusal must allow
 	Seed          int64
 	Validation    Validation
 	Log           func(line string) // told of compilations and validation; may be nil
@@ -136,7 +137,7 @@ func (k *keeper) record(row Metrics, o Options) error {
 
 func (o Options) settings() settings {
 	return settings{optimizer: o.Optimizer, maxGradNorm: o.MaxGradNorm, dropout: o.Dropout, maskPerExpert: o.MaskPerExpert,
-		balance: o.Balance, zLoss: o.ZLoss, countPadding: o.CountPadding, rateRatio: o.RateRatio, rematerialise: o.Rematerialise, seed: o.Seed, log: o.Log, trace: o.Trace}
+		balance: o.Balance, zLoss: o.ZLoss, countPadding: o.CountPadding, rateRatio: o.RateRatio, rematerialise: o.Rematerialise, flash: o.Flash, seed: o.Seed, log: o.Log, trace: o.Trace}
 }
 
 // keep opens what is kept of a run, and returns after which step it goes on.

@@ -127,6 +127,7 @@ func (s *stepper) judge(ctx context.Context, held *data.Batcher) (loss, accuracy
 // as of [stepper.inputs]. Outputs: the sum of cross-entropies, and how many were right.
 func (s *stepper) judgeGraph(inputs []*Node) []*Node {
 	d := s.model.Decoder(nil)
+	d.Flash = s.flash
 	if s.adapter != nil {
 		d.Weights, inputs = s.model.Nodes(inputs)
 	}

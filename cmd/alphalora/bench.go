@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"alphalora/internal/engine"
 	"alphalora/internal/fault"
 	"alphalora/model"
 )
@@ -53,6 +54,14 @@ func benchShape(name string) (config string, d model.Description, err error) {
 		}
 	}
 	return "", d, fault.Input("--shape "+name, "choose "+benchShapeNames(), "there is no such shape")
+}
+
+// benchWeights are random: made on the device where that is quick, on the host otherwise.
+func benchWeights(eng *engine.Engine, d model.Description, dtype string) (*model.Model, error) {
+	if eng.Name == engine.Go {
+		return model.NewRandom(eng, d, dtype, 1)
+	}
+	return model.NewRandomOnDevice(eng, d, dtype, 1)
 }
 
 // median runs work once unseen, then runs times, and returns the middle duration.

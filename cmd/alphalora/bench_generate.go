@@ -10,6 +10,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/gomlx/compute/dtypes"
+	"github.com/gomlx/compute/shapes"
+	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
+	"github.com/gomlx/gomlx/core/tensors"
+
+	"alphalora/internal/engine"
 	"alphalora/model"
 	"alphalora/model/generate"
 )
@@ -104,6 +110,11 @@ func (a *app) benchGenerate(ctx context.Context, g *generating) (generateSpeed, 
 	}
 	defer m.Free()
 	result := generateSpeed{Engine: m.Engine.Name, Model: g.shape, DType: m.DType(), Threads: runtime.NumCPU(), Bandwidth: readRate()}
+	if m.Engine.Name == engine.CUDA { // the cores' rate says nothing of a GPU's memory
+		if result.Bandwidth, err = deviceReadRate(m.Engine, 1<<30); err != nil {
+			return generateSpeed{}, err
+		}
+	}
 	if g.model != "" {
 		result.Model = g.model
 	}
@@ -132,7 +143,7 @@ func (a *app) benchModel(ctx context.Context, g *generating) (*model.Model, erro
 	if err != nil {
 		return nil, err
 	}
-	return model.NewRandom(eng, d, g.dtype, 1)
+	return benchWeights(eng, d, g.dtype)
 }
 
 // time measures one batch size: a run to one token is the prefill, what a longer run
@@ -180,6 +191,23 @@ func stepBytes(m *model.Model, rows, positions int) int {
 		weights -= m.Vocabulary * m.Hidden
 	}
 	return size * (weights + 2*rows*positions*m.Layers*m.KVHeads*m.HeadDim)
+}
+
+// deviceReadRate is how many bytes a second the device reads from its memory: the median of
+// maxima over so many bytes.
+func deviceReadRate(eng *engine.Engine, bytes int) (rate float64, err error) {
+	err = engine.Try(func() {
+		shape := shapes.Make(dtypes.Float32, bytes/4/1024, 1024)
+		data := MustNewExec(eng.Backend, func(g *Graph) *Node { return Ones(g, shape) }).MustCall()[0]
+		defer func() { _ = data.FinalizeAll() }()
+		sum := MustNewExec(eng.Backend, func(x *Node) *Node { return ReduceAllMax(x) })
+		var took time.Duration
+		took, err = median(9, func() error {
+			return tensors.ConstFlatData(sum.MustCall(data)[0], func([]float32) {}) // waits for the whole
+		})
+		rate = float64(shape.ByteSize()) / took.Seconds()
+	})
+	return rate, err
 }
 
 // readRate is how many bytes a second all cores together read from memory: the best of

@@ -18,6 +18,7 @@ import (
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
 
+	"alphalora/configs"
 	"alphalora/internal/engine"
 	"alphalora/internal/fault"
 	"alphalora/model"
@@ -35,6 +36,8 @@ type trainSpeed struct {
 	DType           string    `json:"dtype"`
 	Experts         []int     `json:"experts"`
 	Rank            int       `json:"r"`
+	Attention       string    `json:"attention"`
+	Checkpointing   bool      `json:"gradient_checkpointing"`
 	Rows            int       `json:"rows"`
 	Length          int       `json:"length"`
 	Trainable       int       `json:"trainable_parameters"`
@@ -55,9 +58,10 @@ type trainSpeed struct {
 // training holds the flags of bench train.
 type training struct {
 	shape, kind, dtype        string
+	attention, stablehlo      string
 	experts                   []int
 	rank, rows, length, steps int
-	vocabulary                int
+	vocabulary, layers        int
 	dropout, balance          float64
 	rematerialise, apart      bool
 }
@@ -80,17 +84,23 @@ given, the last one is repeated.`,
 	f.StringVar(&t.shape, "shape", "small", "random model of this shape: "+benchShapeNames())
 	f.StringVar(&t.kind, "kind", "moe-lora", "kind of adapter: moe-lora, lora, rslora, dora, lora-plus, loramoe or mixlora")
 	f.StringVar(&t.dtype, "dtype", "float32", "number format of the base: float32 or bfloat16")
+	f.StringVar(&t.attention, "attention", configs.PlainAttention, "plain, or flash: cuDNN's kernel, on xla:cuda in bfloat16")
+	f.StringVar(&t.stablehlo, "stablehlo", "", "write the step's program as for xla:cuda into `FILE`, and run nothing; needs no GPU")
 	f.IntSliceVar(&t.experts, "experts", []int{3, 4, 4, 5, 5, 6, 6, 7}, "experts of each layer")
 	f.IntVar(&t.rank, "r", 8, "rank of an expert")
 	f.IntVar(&t.rows, "rows", 8, "rows of a step")
 	f.IntVar(&t.length, "length", 128, "tokens of a row")
 	f.IntVar(&t.vocabulary, "vocabulary", 0, "size of the vocabulary; 0: the shape's")
+	f.IntVar(&t.layers, "layers", 0, "layers; 0: the shape's")
 	f.IntVar(&t.steps, "steps", 10, "counted steps")
 	f.Float64Var(&t.dropout, "dropout", 0.05, "dropout of the experts' input")
 	f.BoolVar(&t.apart, "mask-per-expert", false, "draw a dropout mask for each expert, not for each input")
 	f.Float64Var(&t.balance, "balance", 0, "coefficient of the balance loss")
 	f.BoolVar(&t.rematerialise, "gradient-checkpointing", false, "compute each layer again in the backward pass")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if t.stablehlo != "" {
+			return a.emitStep(t)
+		}
 		result, err := a.benchTrain(cmd.Context(), t)
 		if err != nil {
 			return err
@@ -127,36 +137,50 @@ func (t *training) check(d model.Description, kind moelora.Kind) error {
 	return err
 }
 
-func (a *app) benchTrain(ctx context.Context, t *training) (trainSpeed, error) {
-	_, d, err := benchShape(t.shape)
-	if err != nil {
-		return trainSpeed{}, err
-	}
-	kind, err := moelora.KindNamed(t.kind)
-	if err != nil {
-		return trainSpeed{}, err
-	}
-	if err := t.check(d, kind); err != nil {
-		return trainSpeed{}, err
+// described is the shape with what the flags change of it, and the kind of adapter.
+func (t *training) described() (d model.Description, kind moelora.Kind, err error) {
+	if _, d, err = benchShape(t.shape); err != nil {
+		return d, kind, err
 	}
 	if t.vocabulary > 0 {
 		d.Vocabulary = t.vocabulary
+	}
+	if err := inRange("layers", t.layers, 0, d.Layers); err != nil {
+		return d, kind, err
+	}
+	if t.layers > 0 {
+		d.Layers, d.Windows = t.layers, d.Windows[:min(t.layers, len(d.Windows))]
+		t.experts = t.experts[:min(t.layers, len(t.experts))]
+	}
+	if kind, err = moelora.KindNamed(t.kind); err != nil {
+		return d, kind, err
+	}
+	return d, kind, t.check(d, kind)
+}
+
+func (a *app) benchTrain(ctx context.Context, t *training) (trainSpeed, error) {
+	d, kind, err := t.described()
+	if err != nil {
+		return trainSpeed{}, err
 	}
 	eng, err := a.engine(ctx)
 	if err != nil {
 		return trainSpeed{}, err
 	}
-	m, err := model.NewRandom(eng, d, t.dtype, 1)
+	m, err := benchWeights(eng, d, t.dtype)
 	if err != nil {
 		return trainSpeed{}, err
 	}
 	defer m.Free()
-	shape := moelora.Shape{Kind: kind, Rank: t.rank, Alpha: 2 * float64(t.rank), Experts: t.experts, TopK: kind.TopK(t.experts), Targets: model.Sites()}
+	if err := t.checkAttention(m); err != nil {
+		return trainSpeed{}, err
+	}
+	shape := t.adapter(kind)
 	adapter, err := moelora.New(m, shape, 2)
 	if err != nil {
 		return trainSpeed{}, err
 	}
-	r := trainSpeed{Engine: eng.Name, Shape: t.shape, Kind: t.kind, DType: m.DType(), Experts: t.experts, Rank: t.rank,
+	r := trainSpeed{Engine: eng.Name, Shape: t.shape, Kind: t.kind, DType: m.DType(), Experts: t.experts, Rank: t.rank, Attention: t.attention, Checkpointing: t.rematerialise,
 		Rows: t.rows, Length: t.length, Trainable: moelora.Count(d, shape).Trainable, Flops: train.Flops(d, shape, t.rows, t.length)}
 	if r.Rate, err = productRate(m, t.rows*t.length); err != nil {
 		return r, err
@@ -167,6 +191,16 @@ func (a *app) benchTrain(ctx context.Context, t *training) (trainSpeed, error) {
 	r.Floor = r.Flops / r.Rate
 	r.OfFloor, r.PeakBytes = r.Floor/r.Step, peakMemory()
 	return r, nil
+}
+
+// options are what of a run the graph depends on.
+func (t *training) options() train.Options {
+	return train.Options{Optimizer: train.AdamW{Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8}, MaxGradNorm: 1, Dropout: t.dropout, MaskPerExpert: t.apart,
+		Balance: t.balance, Rematerialise: t.rematerialise, Flash: t.attention == configs.FlashAttention, Seed: 5}
+}
+
+func (t *training) adapter(kind moelora.Kind) moelora.Shape {
+	return moelora.Shape{Kind: kind, Rank: t.rank, Alpha: 2 * float64(t.rank), Experts: t.experts, TopK: kind.TopK(t.experts), Targets: model.Sites()}
 }
 
 // time trains on random tokens in a directory of its own.
@@ -190,8 +224,10 @@ func (t *training) time(ctx context.Context, m *model.Model, adapter *moelora.Ad
 	}
 	var times train.Times
 	const unseen = 2 // the first compiles, the second still warms up
-	err = train.Run(ctx, m, adapter, batches, train.Options{Output: dir, Schedule: train.Schedule{Kind: "constant", Peak: 3e-4, Total: t.steps + unseen},
-		Optimizer: train.AdamW{Beta1: 0.9, Beta2: 0.999, Epsilon: 1e-8}, MaxGradNorm: 1, Dropout: t.dropout, MaskPerExpert: t.apart, Balance: t.balance, Rematerialise: t.rematerialise, Seed: 5, Trace: times.Add})
+	how := t.options()
+	how.Output, how.Schedule = dir, train.Schedule{Kind: "constant", Peak: 3e-4, Total: t.steps + unseen}
+	how.Trace = times.Add
+	err = train.Run(ctx, m, adapter, batches, how)
 	if err != nil {
 		return err
 	}

@@ -23,10 +23,20 @@ type diagnosis struct {
 	CPUs     int          `json:"cpus"`
 	Memory   memory       `json:"memory"`
 	GPU      bool         `json:"nvidia_gpu"`
+	GPUs     []engine.GPU `json:"gpus,omitempty"`
+	Untold   string       `json:"gpus_untold,omitempty"` // why the driver does not tell of its GPUs
+	CUDA     *cudaSeen    `json:"cuda,omitempty"`        // nil: no plugin
 	Default  string       `json:"default_engine"`
 	Build    build        `json:"build"`
 	Engines  []engineSeen `json:"engines"`
 	Searched []string     `json:"plugin_directories"`
+}
+
+// cudaSeen is the CUDA plugin that would be taken, whether or not there is a GPU.
+type cudaSeen struct {
+	engine.CUDASetup
+	API   string `json:"pjrt_api"`
+	Wrong string `json:"wrong,omitempty"`
 }
 
 // memory in bytes, as the operating system tells it; 0 where it does not.
@@ -76,6 +86,7 @@ func diagnose(ctx context.Context, backend string) (diagnosis, error) {
 		Searched: engine.SearchDirs(),
 		Build:    readBuild(),
 	}
+	d.lookForCUDA()
 	for _, name := range engine.Names() {
 		if ctx.Err() != nil {
 			return d, ctx.Err()
@@ -90,6 +101,28 @@ func diagnose(ctx context.Context, backend string) (diagnosis, error) {
 		err = fmt.Errorf("the engine does not work: %w", err)
 	}
 	return d, err
+}
+
+// lookForCUDA finds GPUs, the plugin and its libraries one by one, so that each that is
+// missing is told by itself.
+func (d *diagnosis) lookForCUDA() {
+	if d.GPU {
+		var err error
+		if d.GPUs, err = engine.GPUs(); err != nil {
+			d.Untold = err.Error()
+		}
+	}
+	plugin, err := engine.Find(engine.CUDA)
+	if err != nil {
+		return
+	}
+	d.CUDA = &cudaSeen{CUDASetup: engine.SetupOf(plugin)}
+	if d.CUDA.API, err = engine.API(plugin); err == nil && len(d.GPUs) > 0 {
+		err = engine.DriverFits(d.CUDA.Version, d.GPUs[0].Driver)
+	}
+	if err != nil {
+		d.CUDA.Wrong = err.Error()
+	}
 }
 
 // examine opens one engine and has it compute.
@@ -128,11 +161,7 @@ func multiply(backend compute.Backend) error {
 func (d diagnosis) print(w io.Writer) {
 	line := func(format string, args ...any) { _, _ = fmt.Fprintf(w, format+"\n", args...) }
 	line("machine   %s, %d CPUs, memory %s free of %s", d.Platform, d.CPUs, gib(d.Memory.Available), gib(d.Memory.Total))
-	if d.GPU {
-		line("gpu       an NVIDIA GPU is there")
-	} else {
-		line("gpu       no NVIDIA GPU is there")
-	}
+	d.printGPUs(line)
 	for _, path := range told {
 		if version, linked := d.Build.Libraries[path]; linked {
 			line("library   %s %s", path, version)
@@ -149,6 +178,36 @@ func (d diagnosis) print(w io.Writer) {
 		}
 	}
 	line("default   %s", d.Default)
+}
+
+func (d diagnosis) printGPUs(line func(format string, args ...any)) {
+	switch {
+	case !d.GPU:
+		line("gpu       no NVIDIA GPU is there")
+	case d.Untold != "":
+		line("gpu       an NVIDIA GPU is there; %s", d.Untold)
+	case len(d.GPUs) == 0:
+		line("gpu       CUDA_VISIBLE_DEVICES hides every GPU")
+	}
+	for _, g := range d.GPUs {
+		line("gpu       %d: %s, memory %s free of %s, driver %s", g.Index, g.Name, gib(g.Free), gib(g.Total), g.Driver)
+		for _, user := range g.Users {
+			line("          used by %s", user)
+		}
+	}
+	if d.CUDA == nil {
+		return
+	}
+	line("cuda      plugin %s: PJRT %s, CUDA %d", d.CUDA.Plugin, d.CUDA.API, d.CUDA.Version)
+	if d.CUDA.Wrong != "" {
+		line("          wrong: %s", d.CUDA.Wrong)
+	}
+	if len(d.CUDA.Libraries) > 0 {
+		line("          libraries in %s", strings.Join(d.CUDA.Libraries, ", "))
+	}
+	if len(d.CUDA.Missing) > 0 {
+		line("          missing: %s", strings.Join(d.CUDA.Missing, ", "))
+	}
 }
 
 func gib(bytes int64) string {

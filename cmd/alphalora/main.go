@@ -18,7 +18,7 @@ import (
 )
 
 func main() {
-	hugePages()
+	restart()
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)

@@ -288,6 +288,7 @@ func (a *app) options(r *prepared, p *place) (train.Options, error) {
 		CountPadding:  r.Adapter.CountPadding,
 		RateRatio:     r.Adapter.RateRatio,
 		Rematerialise: t.GradientCheckpointing,
+		Flash:         t.Attention == configs.FlashAttention,
 		Seed:          t.Seed,
 		Validation:    r.validating(),
 		Log:           func(line string) { _, _ = fmt.Fprintln(a.stderr, line) },

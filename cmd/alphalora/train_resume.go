@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -241,19 +242,38 @@ func (r *prepared) checkMemory(a *app, w io.Writer) error {
 		shape = &r.adapter.Shape
 	}
 	backend := r.model.Engine.Name
-	need := train.Estimate(r.model.Description, shape, train.Size{DType: r.model.DType(), Backend: backend,
-		Rows: r.Training.MicroBatch, Length: data.Bucket(longest), Recompute: r.Training.GradientCheckpointing})
-	if backend != engine.CPU && backend != engine.Go {
-		_, err := fmt.Fprintf(w, "%s; %s does not tell how much its device has\n", need, backend)
-		return err
+	if r.Training.Attention == configs.FlashAttention {
+		if why := r.model.FlashRefusal(data.Bucket(longest), r.Data.Packing); why != "" {
+			return fault.Input("training.attention flash", "use plain", "%s", why)
+		}
 	}
+	estimate := func(rows int) train.Memory {
+		return train.Estimate(r.model.Description, shape, train.Size{DType: r.model.DType(), Backend: backend,
+			Rows: rows, Length: data.Bucket(longest), Recompute: r.Training.GradientCheckpointing})
+	}
+	need := estimate(r.Training.MicroBatch)
 	total, free := train.HostMemory()
+	if backend != engine.CPU && backend != engine.Go {
+		if total, free = r.model.Engine.GPUMemory(); total == 0 {
+			_, err := fmt.Fprintf(w, "%s; %s does not tell how much its device has\n", need, backend)
+			return err
+		}
+	}
 	if _, err := fmt.Fprintf(w, "%s; of %.1f GB %.1f are free\n", need, float64(total)/1e9, float64(free)/1e9); err != nil {
 		return err
 	}
 	warning, err := need.Fits(total, free)
 	if warning != "" {
 		a.say("warning: %s", warning)
+	}
+	return whatFits(err, train.Largest(r.Training.MicroBatch, total, estimate))
+}
+
+// whatFits names the rows that would fit in the remedy of a run that was refused.
+func whatFits(err error, rows int) error {
+	var bad *fault.Bad
+	if errors.As(err, &bad) && rows > 0 {
+		bad.Do = fmt.Sprintf("training.micro_batch %d would fit; or %s", rows, bad.Do)
 	}
 	return err
 }

@@ -10,10 +10,14 @@
 //	go                  gomlx's pure-Go backend: f32 only and slow, runs anywhere
 //	xla:/abs/plugin.so  XLA through that plugin outright
 //
+// "xla:cuda,tf32" is xla:cuda with products of f32 in TF32: faster, with factors rounded
+// to 11 bits. Without it f32 means f32.
+//
 // Without a name the best one present is opened, in the order of that table, and
 // [Engine.Describe] says which it is and why a better one was passed over: nothing
 // falls back in silence. An engine asked for by name is opened or is an error.
-// Nothing is ever downloaded here; `make setup` does that.
+// Nothing is ever downloaded here; `make setup` does that, and a Python environment with
+// JAX brings what a GPU needs too (python.go).
 //
 // # Which plugin
 //
@@ -55,6 +59,7 @@ type Engine struct {
 	Backend compute.Backend // what gomlx's executors take
 	Plugin  string          // path of the PJRT plugin; empty for the pure-Go backend
 	Skipped []string        // why each better engine was passed over, best first
+	GPU     *GPU            // the first that is used, as it was before this process took of it; nil: none, or not told
 }
 
 // Open opens the engine called name. An empty name means the environment variable
@@ -67,13 +72,18 @@ func Open(name string) (*Engine, error) {
 		name, source = os.Getenv(compute.ConfigEnvVar), compute.ConfigEnvVar
 	}
 	quiet()
+	name, tf32 := strings.CutSuffix(name, tf32Option)
 	path, outright := strings.CutPrefix(name, "xla:/")
 	switch {
+	case tf32 && name != CUDA:
+		return nil, fault.Input(fmt.Sprintf("%s %q", source, name+tf32Option), "choose xla:cuda"+tf32Option, "TF32 is a GPU's")
 	case name == "":
 		return openBest()
 	case outright:
 		return openPlugin(name, "/"+path)
-	case name == CUDA || name == CPU:
+	case name == CUDA:
+		return openCUDA(tf32)
+	case name == CPU:
 		plugin, err := Find(name)
 		if err != nil {
 			return nil, err
@@ -94,11 +104,7 @@ func openBest() (*Engine, error) {
 		if name == CUDA && !GPUPresent() {
 			continue // nothing is missed on a machine without a GPU
 		}
-		plugin, err := Find(name)
-		var e *Engine
-		if err == nil {
-			e, err = openPlugin(name, plugin)
-		}
+		e, err := Open(name)
 		if err == nil {
 			e.Skipped = skipped
 			return e, nil
@@ -120,6 +126,9 @@ func (e *Engine) Describe() string {
 	switch e.Name {
 	case CUDA:
 		what = "PJRT CUDA plugin, f32 and bf16, " + plural(e.Backend.NumDevices(), "GPU")
+		if e.GPU != nil {
+			what += fmt.Sprintf(", the first a %s with %.1f GB of %.1f free", e.GPU.Name, float64(e.GPU.Free)/1e9, float64(e.GPU.Total)/1e9)
+		}
 	case CPU:
 		what = "PJRT CPU plugin, f32 and bf16"
 	case Go:
@@ -137,6 +146,15 @@ func plural(n int, unit string) string {
 		return "1 " + unit
 	}
 	return fmt.Sprintf("%d %ss", n, unit)
+}
+
+// GPUMemory is what the engine can take of the GPU's memory, of all of it and of what was
+// free at the start; 0 where it is not known.
+func (e *Engine) GPUMemory() (total, free int64) {
+	if e.GPU == nil {
+		return 0, 0
+	}
+	return int64(memoryShare * float64(e.GPU.Total)), int64(memoryShare * float64(e.GPU.Free))
 }
 
 // Close releases the backend; the engine is of no use afterwards.

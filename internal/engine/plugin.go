@@ -14,7 +14,7 @@ import (
 
 // pluginNames are the glob patterns of each engine's plugin, best first.
 var pluginNames = map[string][]string{
-	CUDA: {"pjrt_c_api_cuda_plugin", "pjrt_c_api_cuda*_plugin", "pjrt[-_]plugin[-_]cuda*"},
+	CUDA: {"pjrt_c_api_cuda_plugin", "pjrt_c_api_cuda*_plugin", "pjrt[-_]plugin[-_]cuda*", "xla_cuda_plugin"},
 	CPU:  {"pjrt_c_api_cpu_plugin", "pjrt_c_api_cpu_v*_plugin", "pjrt[-_]plugin[-_]cpu*"},
 }
 
@@ -26,16 +26,17 @@ type Absent struct {
 
 // Error names the engine, where it was looked for and what to do.
 func (a *Absent) Error() string {
-	remedy := "run make setup"
+	remedy, around := "run make setup", ""
 	if a.Engine == CUDA {
-		remedy = "run make setup-cuda"
+		remedy, around = `run make setup-cuda, or pip install "jax[cuda13]" into the python3 of PATH`, " nor in a Python environment"
 	}
-	return fmt.Sprintf("%s: no PJRT plugin found in %s (%s, or name a plugin's directory in %s)",
-		a.Engine, strings.Join(a.Dirs, ", "), remedy, pjrt.PJRTPluginPathsEnv)
+	return fmt.Sprintf("%s: no PJRT plugin found in %s%s (%s, or name a plugin's directory in %s)",
+		a.Engine, strings.Join(a.Dirs, ", "), around, remedy, pjrt.PJRTPluginPathsEnv)
 }
 
-// Find returns the path of the plugin for engine, which is [CUDA] or [CPU]; its error
-// is an [*Absent].
+// Find returns the path of the plugin for engine, which is [CUDA] or [CPU]: the first in
+// [SearchDirs], or else, for [CUDA] and where PJRT_PLUGIN_LIBRARY_PATH names no directories,
+// JAX's in a Python environment. Its error is an [*Absent].
 func Find(engine string) (string, error) {
 	dirs := SearchDirs()
 	for _, dir := range dirs {
@@ -47,16 +48,36 @@ func Find(engine string) (string, error) {
 			return slices.Max(found), nil // of several versions the last in name
 		}
 	}
+	if engine == CUDA && !named() {
+		if found := pythonPlugins(); len(found) > 0 {
+			return fitting(found), nil
+		}
+	}
 	return "", &Absent{Engine: engine, Dirs: dirs}
 }
+
+// fitting is the first of JAX's plugins that the driver runs, as far as it tells.
+func fitting(plugins []string) string {
+	if gpus, err := GPUs(); err == nil && len(plugins) > 1 && len(gpus) > 0 {
+		for _, plugin := range plugins {
+			if DriverFits(cudaOf(plugin), gpus[0].Driver) == nil {
+				return plugin
+			}
+		}
+	}
+	return plugins[0]
+}
+
+// named tells whether the user names the directories of plugins.
+func named() bool { return len(absolute(filepath.SplitList(os.Getenv(pjrt.PJRTPluginPathsEnv)))) > 0 }
 
 // SearchDirs lists the directories in which plugins are looked for, first to last:
 // those of PJRT_PLUGIN_LIBRARY_PATH when it is set and not empty; else the user's
 // library of go-xla, the one beside the program (../.deps/lib), the system's, and
 // LD_LIBRARY_PATH.
 func SearchDirs() []string {
-	if list := absolute(filepath.SplitList(os.Getenv(pjrt.PJRTPluginPathsEnv))); len(list) > 0 {
-		return list
+	if named() {
+		return absolute(filepath.SplitList(os.Getenv(pjrt.PJRTPluginPathsEnv)))
 	}
 	var dirs []string
 	if home, err := os.UserHomeDir(); err == nil {
