@@ -35,6 +35,8 @@ type Asked struct {
 	// Take is told what a round brought: new text, in whole characters, and the tokens behind
 	// it; the last call has a Finish. An error takes the prompt out of the pool.
 	Take func(Piece) error
+	// Lost is told, where it is not nil, of an error that ended the round with all in it.
+	Lost func(error)
 }
 
 // Piece is a part of an output.
@@ -105,6 +107,9 @@ func (g *Generator) Check(a *Asked) error {
 	return g.checkIDs(0, a.IDs)
 }
 
+// CheckIDs tells what is wrong with a prompt's tokens.
+func (g *Generator) CheckIDs(ids []int32) error { return g.checkIDs(0, ids) }
+
 // Add takes a prompt in, which the next round reads. There must be room.
 func (p *Pool) Add(a *Asked) error {
 	if err := p.Check(a); err != nil {
@@ -125,7 +130,7 @@ func (p *Pool) Add(a *Asked) error {
 }
 
 // Round reads what is new and decodes some tokens of each row. After an error the pool is
-// empty; who was in it must be told.
+// empty, and who was in it has been told.
 func (p *Pool) Round(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -141,22 +146,26 @@ func (p *Pool) Round(ctx context.Context) error {
 		err = p.decode()
 	}
 	if err != nil {
-		p.Clear()
+		p.lose(err)
 	}
 	return err
 }
 
-// Clear takes all prompts out.
-func (p *Pool) Clear() {
-	free(p.cache)
-	p.cache, p.seats, p.fresh, p.slots = nil, nil, nil, 0
+// lose takes all prompts out.
+func (p *Pool) lose(err error) {
+	for _, s := range slices.Concat(p.fresh, p.seats) {
+		if s != nil && !s.done && s.asked.Lost != nil {
+			s.asked.Lost(err)
+		}
+	}
+	p.Drop()
 }
 
 // layOut gives the ring the rows and slots that are needed now, and each new prompt a row.
 func (p *Pool) layOut() error {
 	live := slices.DeleteFunc(slices.Clone(p.seats), func(s *seat) bool { return s == nil || slices.Contains(p.fresh, s) })
 	if len(live) == 0 {
-		p.Drop()
+		p.drop()
 	}
 	need := 0
 	for _, s := range slices.Concat(live, p.fresh) {
@@ -184,8 +193,13 @@ func (p *Pool) layOut() error {
 	return nil
 }
 
-// Drop frees an idle ring.
+// Drop takes all prompts out, without a word, and frees the ring.
 func (p *Pool) Drop() {
+	p.drop()
+	p.fresh = nil
+}
+
+func (p *Pool) drop() {
 	free(p.cache)
 	p.cache, p.seats, p.slots, p.slot = nil, nil, 0, 0
 }

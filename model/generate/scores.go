@@ -47,9 +47,10 @@ func likeliestTokens(logits *Node, k int) (ids, logProbs *Node) {
 		all, scores = append(all, best), append(scores, ReduceAndKeep(left, ReduceMax, -1))
 		left = Where(Equal(place, BroadcastToDims(best, n, v)), gone, left)
 	}
-	top := BroadcastToDims(scores[0], n, v)
-	mass := Add(scores[0], Log(ReduceAndKeep(Exp(Sub(logits, top)), ReduceSum, -1)))
-	return Concatenate(all, 1), Sub(Concatenate(scores, 1), BroadcastToDims(mass, n, k))
+	best := scores[0]
+	mass := Log(ReduceAndKeep(Exp(Sub(logits, BroadcastToDims(best, n, v))), ReduceSum, -1))
+	behind := Sub(Concatenate(scores, 1), BroadcastToDims(best, n, k))
+	return Concatenate(all, 1), Sub(behind, BroadcastToDims(mass, n, k))
 }
 
 // scores are what a decoding loop notes of its new tokens where features ask for it: the
@@ -112,11 +113,16 @@ func readScores(outs []*tensors.Tensor) (s scoreSheet, err error) {
 	return s, err
 }
 
-// at reads the scores of one place, with at most top alternatives.
+// at reads the scores of one place, with at most top alternatives. The token itself has
+// the same score among them, to the last bit: clients compare the two.
 func (s scoreSheet) at(place int, id int32, top int) Scored {
 	one := Scored{ID: id, LogProb: s.chosen[place]}
 	for j := place * s.k; j < place*s.k+min(top, s.k); j++ {
-		one.Top = append(one.Top, Scored{ID: s.ids[j], LogProb: s.values[j]})
+		alternative := Scored{ID: s.ids[j], LogProb: s.values[j]}
+		if alternative.ID == id {
+			alternative.LogProb = one.LogProb
+		}
+		one.Top = append(one.Top, alternative)
 	}
 	return one
 }
