@@ -104,14 +104,10 @@ func (s *Server) on(endpoint, method string, handle http.HandlerFunc) http.Handl
 	}
 }
 
-// told logs and counts an answer. Status 499 stands for a client that left before it.
+// told logs and counts an answer.
 func (s *Server) told(w *answer, r *http.Request, endpoint string, took time.Duration) {
-	status := w.status
-	if status == 0 {
-		status = 499
-	}
-	s.metrics.answered(endpoint, status, took, w.usage)
-	args := []any{"method", r.Method, "path", r.URL.Path, "status", status, "seconds", took.Seconds(), "remote", r.RemoteAddr}
+	s.metrics.answered(endpoint, w.status, took, w.usage)
+	args := []any{"method", r.Method, "path", r.URL.Path, "status", w.status, "seconds", took.Seconds(), "remote", r.RemoteAddr}
 	if w.usage.Prompt > 0 {
 		args = append(args, "prompt_tokens", w.usage.Prompt, "completion_tokens", w.usage.Completion, "gone", r.Context().Err() != nil)
 	}
@@ -149,14 +145,23 @@ func (s *Server) bounded(handle func(http.ResponseWriter, *http.Request, []byte)
 			return
 		}
 		body, err := s.readBody(w, r)
-		if err == nil {
-			err = handle(w, r, body)
+		if err != nil {
+			s.fail(w, r, err)
+			return
 		}
-		if err != nil && r.Context().Err() == nil {
+		err = handle(w, r, body)
+		if err != nil && r.Context().Err() != nil {
+			err = errLeft
+		}
+		if a, ok := w.(*answer); err != nil && (!ok || a.status == 0) {
 			s.fail(w, r, err)
 		}
 	}
 }
+
+// errLeft is the answer to a client that left, or closed its side of the connection, which
+// looks the same; the status is the one that nginx logs then.
+var errLeft = &apiError{status: 499, kind: invalidRequest, message: "the connection was closed on the client's side before the answer was there"}
 
 func (s *Server) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	tooLarge := &apiError{status: http.StatusRequestEntityTooLarge, kind: invalidRequest, code: "request_too_large",
@@ -174,5 +179,6 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error
 	case err != nil:
 		return nil, bad("", "the body cannot be read: %v", err)
 	}
-	return body, http.NewResponseController(w).SetReadDeadline(time.Time{}) // from here on reading only tells that the client left
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // from here on reading only tells that the client left
+	return body, nil
 }
