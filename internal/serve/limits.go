@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -159,6 +160,29 @@ func (s *Server) bounded(handle func(http.ResponseWriter, *http.Request, []byte)
 	}
 }
 
+// mostBodies is how many of the largest bodies are held while they are read: many requests
+// of usual size, and no more memory than that where somebody sends large ones.
+const mostBodies = 64
+
+// countedReader counts what all requests read at the moment.
+type countedReader struct {
+	io.Reader
+	held *atomic.Int64
+	own  int64
+	most int64
+}
+
+func (c *countedReader) Read(to []byte) (int, error) {
+	n, err := c.Reader.Read(to)
+	c.own += int64(n)
+	if c.held.Add(int64(n)) > c.most {
+		return n, busy("the bodies of all requests are larger than %d bytes together", c.most)
+	}
+	return n, err
+}
+
+func (c *countedReader) release() { c.held.Add(-c.own) }
+
 // errLeft is the answer to a client that left, or closed its side of the connection, which
 // looks the same; the status is the one that nginx logs then.
 var errLeft = &apiError{status: 499, kind: invalidRequest, message: "the connection was closed on the client's side before the answer was there"}
@@ -169,9 +193,15 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error
 	if r.ContentLength > s.limits.BodyBytes {
 		return nil, tooLarge
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.limits.BodyBytes))
+	counted := &countedReader{Reader: http.MaxBytesReader(w, r.Body, s.limits.BodyBytes), held: &s.held, most: mostBodies * s.limits.BodyBytes}
+	defer counted.release()
+	body, err := io.ReadAll(counted)
 	var large *http.MaxBytesError
+	var full *apiError
 	switch {
+	case errors.As(err, &full):
+		s.metrics.refused.WithLabelValues("bodies").Inc()
+		return nil, full
 	case errors.As(err, &large):
 		return nil, tooLarge
 	case errors.Is(err, os.ErrDeadlineExceeded):

@@ -200,6 +200,20 @@ func TestFlood(t *testing.T) {
 	require.Zero(t, s.inWork.Load())
 }
 
+// TestBodiesTogether: bodies that together are too large are refused, and counted out again.
+func TestBodiesTogether(t *testing.T) {
+	l := testLimits()
+	l.BodyBytes = 1000
+	s := silent(t, l, "")
+	s.held.Store(mostBodies*l.BodyBytes - 10)
+	w := ask(s.Handler(), "POST", "/v1/completions", `{"prompt":[968]}`)
+	require.Equal(t, http.StatusTooManyRequests, w.Code)
+	errorOf(t, w)
+	s.held.Add(-10)
+	require.Equal(t, 400, ask(s.Handler(), "POST", "/v1/completions", `{"prompt":[968]}`).Code)
+	require.Equal(t, mostBodies*l.BodyBytes-20, s.held.Load())
+}
+
 // serveOn runs a handler on a connection whose two sides wait for each other.
 func serveOn(t *testing.T, h http.Handler) net.Conn {
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -72,6 +72,7 @@ type Server struct {
 	queue    *queue
 	tokens   *tokenTexts
 	inWork   atomic.Int64
+	held     atomic.Int64  // bytes of bodies that are being read
 	encoders chan struct{} // one for each tokenisation at a time
 	draining atomic.Bool
 }
