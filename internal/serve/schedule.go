@@ -145,12 +145,34 @@ func (s *Server) admit(pool *generate.Pool) {
 
 // round decodes some tokens of each row.
 func (s *Server) round(pool *generate.Pool) {
-	s.metrics.running.Set(float64(pool.Live()))
-	begun := time.Now()
+	live, begun := pool.Live(), time.Now()
+	s.metrics.running.Set(float64(live))
 	if err := pool.Round(context.Background()); err != nil {
 		s.log.Error("a round failed", "error", err.Error())
 	}
-	s.metrics.rounds.Observe(time.Since(begun).Seconds())
+	took := time.Since(begun)
+	s.metrics.rounds.Observe(took.Seconds())
+	s.linger(live-pool.Live(), min(took/4, longestLinger))
+}
+
+// longestLinger is the time for which rows wait at most for those that come next.
+const longestLinger = 20 * time.Millisecond
+
+// linger gives clients whose answers are complete a moment to ask again: those that come
+// together are read together, and rows are not left idle for a round.
+func (s *Server) linger(finished int, most time.Duration) {
+	if finished == 0 {
+		return
+	}
+	timer := time.NewTimer(most)
+	defer timer.Stop()
+	for s.queue.length() < finished {
+		select {
+		case <-s.queue.ready:
+		case <-timer.C:
+			return
+		}
+	}
 }
 
 // start tells the scores of a job's prompt, where they are wanted, and adds it to the pool.

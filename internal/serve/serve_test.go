@@ -161,7 +161,9 @@ func (k *kit) stream(t testing.TB, path string, body object) []object {
 		data, ok := strings.CutPrefix(line, "data: ")
 		require.True(t, ok, line)
 		if data == "[DONE]" {
-			require.False(t, lines.Scan() && lines.Scan(), "nothing follows")
+			for lines.Scan() {
+				require.Empty(t, lines.Text(), "nothing follows")
+			}
 			return list
 		}
 		var o object

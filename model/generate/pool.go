@@ -15,10 +15,11 @@ import (
 const (
 	leastPrompt = 32 // tokens of the shortest prompts that are read
 	leastSlots  = 64 // of a pool's ring
-	mostRead    = 8  // prompts that are read together
+	mostRead    = 32 // prompts that are read together
 	leastSteps  = 4  // tokens that a round decodes at least, where a row has so many to come
 	mostSteps   = 16 // and at most: what a row decodes behind its end is lost, and who joins must wait
-	spare       = 4  // a ring is laid out smaller when so many times less of it is needed
+	spare       = 4  // a ring is laid out smaller when so many times less of it is needed …
+	patience    = 16 // … for so many rounds
 )
 
 // Asked is a prompt for a [Pool].
@@ -50,7 +51,7 @@ type Piece struct {
 // slot of a ring (model.Cache), so a prompt can join at any time: what was read of it is
 // turned to where the ring is. The ring has a power of two of rows, and of slots at least
 // as many as the longest row has tokens; each size is compiled once, when it is first
-// needed. Prompts are read 8 at once, all rows waiting meanwhile.
+// needed. Prompts are read together, up to 32, all rows waiting meanwhile.
 //
 // A pool is not safe for concurrent use, nor is its generator beside it.
 type Pool struct {
@@ -62,6 +63,7 @@ type Pool struct {
 	slots   int // of the ring
 	slot    int // written next: by every row with its last token
 	perStep time.Duration
+	roomy   int // rounds for which the ring has been much too large
 }
 
 // seat is a prompt in a pool.
@@ -137,7 +139,7 @@ func (p *Pool) Round(ctx context.Context) error {
 	}
 	err := p.layOut()
 	for err == nil && len(p.fresh) > 0 {
-		n := min(mostRead, len(p.fresh))
+		n := readTogether(len(p.fresh))
 		if err = p.read(p.fresh[:n]); err == nil {
 			p.fresh = p.fresh[n:]
 		}
@@ -149,6 +151,16 @@ func (p *Pool) Round(ctx context.Context) error {
 		p.lose(err)
 	}
 	return err
+}
+
+// readTogether is how many of n prompts are read next: their rows are made a power of two,
+// and no more than a quarter of them is to be idle.
+func readTogether(n int) int {
+	rows := ladder(n, 1)
+	if 4*n < 3*rows {
+		rows /= 2
+	}
+	return min(n, rows, mostRead)
 }
 
 // lose takes all prompts out.
@@ -164,9 +176,6 @@ func (p *Pool) lose(err error) {
 // layOut gives the ring the rows and slots that are needed now, and each new prompt a row.
 func (p *Pool) layOut() error {
 	live := slices.DeleteFunc(slices.Clone(p.seats), func(s *seat) bool { return s == nil || slices.Contains(p.fresh, s) })
-	if len(live) == 0 {
-		p.drop()
-	}
 	need := 0
 	for _, s := range slices.Concat(live, p.fresh) {
 		length := len(s.ids) + len(s.output.IDs)
@@ -176,11 +185,11 @@ func (p *Pool) layOut() error {
 		return nil
 	}
 	rows, slots := ladder(len(live)+len(p.fresh), 1), ladder(need, leastSlots)
-	if len(p.seats) > rows && len(p.seats) < spare*rows {
-		rows = len(p.seats)
+	if p.roomy++; len(p.seats) < spare*rows && p.slots < spare*slots {
+		p.roomy = 0
 	}
-	if p.slots > slots && p.slots < spare*slots {
-		slots = p.slots
+	if p.roomy < patience {
+		rows, slots = max(rows, len(p.seats)), max(slots, p.slots)
 	}
 	if err := p.resize(rows, slots); err != nil {
 		return err
@@ -195,13 +204,8 @@ func (p *Pool) layOut() error {
 
 // Drop takes all prompts out, without a word, and frees the ring.
 func (p *Pool) Drop() {
-	p.drop()
-	p.fresh = nil
-}
-
-func (p *Pool) drop() {
 	free(p.cache)
-	p.cache, p.seats, p.slots, p.slot = nil, nil, 0, 0
+	p.cache, p.seats, p.fresh, p.slots, p.slot, p.roomy = nil, nil, nil, 0, 0, 0
 }
 
 // resize gives the ring so many rows and slots; rows that it has stay in their order.
