@@ -6,8 +6,10 @@ import (
 	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
 )
 
-// Cache holds the keys and values of each layer, [B, K, S, D], already rotated. Slot s
-// of a row is position s minus the row's left padding; all rows fill the same slot.
+// Cache holds the keys and values of each layer, [B, K, S, D], already rotated. It is a
+// ring: all rows fill the same slot, and what lies n slots before it, around the end where
+// it must, is each row's n-th token before. A row that is as long as the ring or shorter
+// so may begin at any slot.
 type Cache struct {
 	Keys, Values []*Node
 	InPlace      bool // write one slot, rather than select over all of them
@@ -38,15 +40,18 @@ func (d *Decoder) Prefill(ids, pads *Node, slots int) (*Node, *Cache) {
 // grow appends zeroed slots to x [B, K, T, D].
 func grow(x *Node, slots int) *Node {
 	shape := x.Shape().Clone()
+	if slots == shape.Dimensions[2] {
+		return x
+	}
 	shape.Dimensions[2] = slots - shape.Dimensions[2]
 	return Concatenate([]*Node{x, Zeros(x.Graph(), shape)}, 2)
 }
 
-// Step runs one token of each row, ids [B, 1], that goes into slot (a scalar): the
-// hidden state [B, C]; the cache is advanced. A row must not cross the border of
-// [Description.RopeBorder] by it: keys that were rotated in the other way stay so.
-func (d *Decoder) Step(ids, pads, slot *Node, cache *Cache) *Node {
-	at := next(slot, pads, cache.Keys[0].Shape().Dim(2))
+// Step runs one token of each row, ids [B, 1] at positions [B], that goes into slot (a
+// scalar): the hidden state [B, C]; the cache is advanced. A row must not cross the border
+// of [Description.RopeBorder] by it: keys that were rotated in the other way stay so.
+func (d *Decoder) Step(ids, positions, slot *Node, cache *Cache) *Node {
+	at := next(slot, positions, cache.Keys[0].Shape().Dim(2))
 	return d.run(ids, at, func(layer int, k, v *Node) (*Node, *Node) {
 		cache.Keys[layer] = cache.put(cache.Keys[layer], k, slot)
 		cache.Values[layer] = cache.put(cache.Values[layer], v, slot)

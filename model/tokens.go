@@ -48,13 +48,15 @@ func (p *tokens) part(segments *Node) {
 	p.lengths = count(own)
 }
 
-// next places one token of each row, in a slot (a scalar) of a cache with so many.
-func next(slot, pads *Node, slots int) *tokens {
-	b := pads.Shape().Dim(0)
-	position := Sub(BroadcastToDims(slot, b), pads)
+// next places one token of each row at positions [B], in a slot (a scalar) of a ring of so
+// many slots: a row sees as many back as its position.
+func next(slot, positions *Node, slots int) *tokens {
+	b := positions.Shape().Dim(0)
 	distances := nn.Distances(BroadcastToDims(slot, b, 1, slots))
-	return &tokens{positions: Reshape(position, b, 1), lengths: AddScalar(position, int32(1)),
-		distances: distances, visible: nn.Visible(distances, pads), narrowed: map[int]*Node{}}
+	distances = Where(LessThan(distances, ZerosLike(distances)), AddScalar(distances, int32(slots)), distances)
+	visible := LessOrEqual(distances, BroadcastToDims(Reshape(positions, b, 1, 1), b, 1, slots))
+	return &tokens{positions: Reshape(positions, b, 1), lengths: AddScalar(positions, int32(1)),
+		distances: distances, visible: visible, narrowed: map[int]*Node{}}
 }
 
 // seen is what a query sees in a layer with a window, or without one where it is 0.

@@ -22,7 +22,7 @@ func benchCommand(a *app) *cobra.Command {
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(started(a, benchTrainCommand(a)), started(a, benchGenerateCommand(a)), started(a, benchLoadCommand(a)),
-		started(a, benchDataCommand(a)), started(a, benchAnalyzeCommand(a)), started(a, benchEvaluateCommand(a)))
+		started(a, benchDataCommand(a)), started(a, benchAnalyzeCommand(a)), started(a, benchEvaluateCommand(a)), started(a, benchServeCommand(a)))
 	return cmd
 }
 

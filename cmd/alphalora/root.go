@@ -22,6 +22,7 @@ var verbs = []func(*app) *cobra.Command{
 	scoreCommand,
 	generateCommand,
 	chatCommand,
+	serveCommand,
 	evalCommand,
 	routesCommand,
 	mergeCommand,

@@ -135,7 +135,7 @@ func (b *batch) prefill() error {
 func (b *batch) choiceInputs() []any {
 	var args []any
 	if b.features.sample || b.features.penalty {
-		args = append(args, tensors.FromFlatDataAndDimensions(b.options.knobs(), knobCount))
+		args = append(args, tensors.FromFlatDataAndDimensions(b.options.knobs(), 1, knobCount))
 	}
 	if b.features.penalty {
 		seen := make([]bool, 0, len(b.rows)*b.model.Vocabulary)
@@ -215,12 +215,12 @@ func (b *batch) layOut() error {
 // decode decodes one chunk.
 func (b *batch) decode() error {
 	steps, begun := b.steps(), time.Now()
-	done, last, pads := make([]bool, len(b.rows)), make([]int32, len(b.rows)), make([]int32, len(b.rows))
+	done, last, positions := make([]bool, len(b.rows)), make([]int32, len(b.rows)), make([]int32, len(b.rows))
 	for i, r := range b.rows {
-		done[i], last[i], pads[i] = r.done, r.last, int32(r.pad)
+		done[i], last[i], positions[i] = r.done, r.last, int32(b.slot()-r.pad)
 	}
 	args := append(b.leaves(), int32(b.live()), tensors.FromFlatDataAndDimensions(done, len(done)), tensors.FromFlatDataAndDimensions(last, len(last), 1),
-		tensors.FromFlatDataAndDimensions(pads, len(pads)), int32(b.slot()), int32(steps), int32(b.keep()), endsTensor(b.options.Ends))
+		tensors.FromFlatDataAndDimensions(positions, len(positions)), int32(b.slot()), int32(steps), int32(b.keep()), endsTensor(b.options.Ends))
 	args = append(args, b.choiceInputs()...)
 	for _, t := range b.cache {
 		args = append(args, t)

@@ -33,38 +33,41 @@ type loop struct {
 	choice choice
 	cache  []*Node
 
-	pads  *Node // [B]
-	slot  *Node // where the first token of the chunk goes in
-	steps *Node // decode so many tokens …
-	keep  *Node // … while more than so many rows are not done
-	ends  *Node // [m]: the end tokens
-	rest  []*Node
+	scores    scores // of the new tokens
+	positions *Node  // [B], of the first token of the chunk
+	slot      *Node  // where it goes in
+	steps     *Node  // decode so many tokens …
+	keep      *Node  // … while more than so many rows are not done
+	ends      *Node  // [m]: the end tokens
+	rest      []*Node
 }
 
 func (l *loop) nodes(f features) []*Node {
-	fixed := []*Node{l.step, l.live, l.done, l.tokens, l.token, l.pads, l.slot, l.steps, l.keep, l.ends}
-	return slices.Concat(fixed, l.choice.nodes(f), l.cache, l.rest)
+	fixed := []*Node{l.step, l.live, l.done, l.tokens, l.token, l.positions, l.slot, l.steps, l.keep, l.ends}
+	return slices.Concat(fixed, l.choice.nodes(f), l.scores, l.cache, l.rest)
 }
 
 // loopFrom is the inverse of nodes.
 func loopFrom(s []*Node, f features, cached int) *loop {
-	l := &loop{step: s[0], live: s[1], done: s[2], tokens: s[3], token: s[4], pads: s[5], slot: s[6], steps: s[7], keep: s[8], ends: s[9]}
+	l := &loop{step: s[0], live: s[1], done: s[2], tokens: s[3], token: s[4], positions: s[5], slot: s[6], steps: s[7], keep: s[8], ends: s[9]}
 	s = l.choice.read(f, s[10:])
+	l.scores, s = s[:f.scored()], s[f.scored():]
 	l.cache, l.rest = s[:cached], s[cached:]
 	return l
 }
 
-// decodeGraph decodes a chunk of tokens. Inputs after the leaves: live, done [B], the
-// last token [B, 1], pads [B], slot, steps, keep, end tokens, the inputs of the choice, cache.
-// Outputs: the new tokens [B, chunk], the number of them, cache.
+// decodeGraph decodes a chunk of tokens. Inputs after the leaves: live, done [B], the last
+// token [B, 1] and its position [B], slot, steps, keep, end tokens, the inputs of the choice,
+// cache. Outputs: the new tokens [B, chunk], the number of them, their scores, cache.
 func (g *Generator) decodeGraph(f features) func([]*Node) []*Node {
 	return func(inputs []*Node) []*Node {
 		_, rest := g.decoder(inputs)
 		leaves, graph := inputs[:len(inputs)-len(rest)], inputs[0].Graph()
-		l := &loop{live: rest[0], done: rest[1], token: rest[2], pads: rest[3], slot: rest[4], steps: rest[5], keep: rest[6], ends: rest[7], rest: leaves}
+		l := &loop{live: rest[0], done: rest[1], token: rest[2], positions: rest[3], slot: rest[4], steps: rest[5], keep: rest[6], ends: rest[7], rest: leaves}
 		l.cache = l.choice.read(f, rest[8:])
 		l.step = Sub(l.slot, l.slot) // 0; a constant would be shared with the loop's body, where it cannot be used
 		l.tokens = BroadcastToDims(l.step, l.done.Shape().Dim(0), g.chunk)
+		l.scores = emptyScores(f, l.tokens)
 		cached := len(l.cache)
 		if g.chunk == 1 {
 			l = g.advance(l, f)
@@ -76,7 +79,7 @@ func (g *Generator) decodeGraph(f features) func([]*Node) []*Node {
 			})
 			l = loopFrom(While(more, body, state...), f, cached)
 		}
-		return append([]*Node{l.tokens, l.step}, l.cache...)
+		return slices.Concat([]*Node{l.tokens, l.step}, l.scores, l.cache)
 	}
 }
 
@@ -91,14 +94,16 @@ func (g *Generator) advance(l *loop, f features) *loop {
 	kv := model.CacheFrom(l.cache, g.inPlace)
 	d, _ := g.decoder(l.rest)
 	next := *l
-	hidden := d.Step(l.token, l.pads, Add(l.slot, l.step), kv)
-	next.token = l.choice.choose(f, d.Logits(hidden), l.step)
+	slots := Scalar(l.step.Graph(), dtypes.Int32, kv.Keys[0].Shape().Dim(2))
+	logits := d.Logits(d.Step(l.token, Add(l.positions, BroadcastToDims(l.step, l.positions.Shape().Dim(0))), Mod(Add(l.slot, l.step), slots), kv))
+	next.token = l.choice.choose(f, logits, l.step)
 	if f.penalty {
 		next.choice.note(next.token)
 	}
 	b, c, m := l.tokens.Shape().Dim(0), l.tokens.Shape().Dim(1), l.ends.Shape().Dim(0)
 	at := Equal(Iota(l.step.Graph(), l.tokens.Shape(), 1), BroadcastToDims(l.step, b, c))
 	next.tokens = Where(at, BroadcastToDims(next.token, b, c), l.tokens)
+	next.scores = l.scores.note(f, logits, next.token, l.step)
 	ended := LogicalAny(Equal(BroadcastToDims(next.token, b, m), BroadcastToDims(Reshape(l.ends, 1, m), b, m)), -1)
 	next.done = Or(l.done, ended)
 	next.live = ReduceAllSum(ConvertDType(Not(next.done), dtypes.Int32))

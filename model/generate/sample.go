@@ -12,7 +12,12 @@ import (
 
 // features says which parts of the choice of a token are in a graph: what is not asked
 // for costs nothing. Their numbers are inputs, so that changing them compiles nothing.
-type features struct{ sample, penalty, topK, topP, minP bool }
+type features struct {
+	sample, penalty, topK, topP, minP bool
+
+	mixed bool // some rows draw, others take the likeliest
+	top   int  // the scores of so many likeliest tokens beside the chosen one's; 0: no scores
+}
 
 func (o *Options) features() features {
 	sample := o.Temperature > 0
@@ -32,6 +37,7 @@ const (
 	topPKnob
 	minPKnob
 	penaltyKnob
+	likeliestKnob // 1: this row does not draw
 	knobCount
 )
 
@@ -44,7 +50,7 @@ func (o *Options) knobs() []float32 {
 
 // choice holds the inputs of the choice of a token; those that no feature needs are nil.
 type choice struct {
-	knobs *Node // f32 [knobCount]
+	knobs *Node // f32 [1 or B, knobCount]
 	seen  *Node // bool [B, V]: the row's prompt or output has the token
 	draws *Node // f32 [B, steps]: uniform in (0, 1]
 }
@@ -78,7 +84,7 @@ func (c *choice) read(f features, list []*Node) (rest []*Node) {
 }
 
 func (c *choice) knob(at int, like *Node) *Node {
-	return BroadcastToDims(Reshape(SliceAxis(c.knobs, 0, AxisElem(at)), 1, 1), like.Shape().Dimensions...)
+	return BroadcastToDims(SliceAxis(c.knobs, 1, AxisElem(at)), like.Shape().Dimensions...)
 }
 
 // choose picks each row's next token: logits f32 [B, V], column of draws (a scalar) →
@@ -91,7 +97,13 @@ func (c *choice) choose(f features, logits, column *Node) *Node {
 		logits = Where(c.seen, worse, logits)
 	}
 	if !f.sample {
-		return ExpandAxes(ArgMax(logits, -1, dtypes.Int32), -1)
+		return likeliest(logits)
+	}
+	if f.mixed {
+		drawn := f
+		drawn.mixed, drawn.penalty = false, false
+		best := likeliest(logits)
+		return Where(GreaterThan(c.knob(likeliestKnob, best), ZerosLike(c.knob(likeliestKnob, best))), best, c.choose(drawn, logits, column))
 	}
 	behind := Sub(BroadcastToDims(ReduceAndKeep(logits, ReduceMax, -1), logits.Shape().Dimensions...), logits)
 	behind = Div(behind, c.knob(temperatureKnob, logits)) // ≥ 0, how far each token is behind the best
@@ -115,6 +127,9 @@ func (c *choice) choose(f features, logits, column *Node) *Node {
 	target := Mul(c.draw(column), ReduceAndKeep(weight, ReduceSum, -1))
 	return reach(at, weight, target, bits.Len(uint(logits.Shape().Dim(1)-1)))
 }
+
+// likeliest is each row's token of the greatest score: [B, V] → [B, 1].
+func likeliest(logits *Node) *Node { return ExpandAxes(ArgMax(logits, -1, dtypes.Int32), -1) }
 
 // draw takes one column of the draws: [B, 1].
 func (c *choice) draw(column *Node) *Node {

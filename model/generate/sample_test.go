@@ -72,7 +72,7 @@ func (ch chooser) drawn(t *testing.T, o Options, scores []float32, seen []int, d
 		require.NoError(t, err)
 		ch.graphs[f] = exec
 	}
-	args := []any{tensors.FromFlatDataAndDimensions(all, n, v), tensors.FromFlatDataAndDimensions(o.knobs(), knobCount)}
+	args := []any{tensors.FromFlatDataAndDimensions(all, n, v), tensors.FromFlatDataAndDimensions(o.knobs(), 1, knobCount)}
 	if f.penalty {
 		args = append(args, tensors.FromFlatDataAndDimensions(marks, n, v))
 	}

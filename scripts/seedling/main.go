@@ -20,8 +20,15 @@ import (
 func main() {
 	out := flag.String("out", "runs/seedling", "directory to write")
 	steps := flag.Int("steps", 6000, "optimiser steps of the pretraining")
+	records := flag.Bool("records", false, "write the tasks' test records instead, each as NAME/test.json")
 	flag.Parse()
-	if err := write(*out, *steps); err != nil {
+	var err error
+	if *records {
+		err = writeRecords(*out)
+	} else {
+		err = write(*out, *steps)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "seedling:", err)
 		os.Exit(1)
 	}
@@ -117,4 +124,21 @@ func runConfig(out, start string, steps int) configs.Run {
 	run.Training.Seed = seed
 	run.Training.CheckpointEvery = 0
 	return run
+}
+
+// writeRecords writes the tasks in the layout of the benchmarks.
+func writeRecords(out string) error {
+	for _, t := range seedling.NewWorld().Tasks() {
+		if err := os.MkdirAll(filepath.Join(out, t.Name), 0o755); err != nil {
+			return err
+		}
+		content, err := json.MarshalIndent(t.Test, "", " ")
+		if err != nil {
+			return err
+		}
+		if err := atomicfile.WriteBytes(filepath.Join(out, t.Name, "test.json"), content); err != nil {
+			return err
+		}
+	}
+	return nil
 }
