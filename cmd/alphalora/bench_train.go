@@ -22,6 +22,7 @@ import (
 	"alphalora/internal/fault"
 	"alphalora/model"
 	"alphalora/model/nn"
+	"alphalora/model/quant"
 	"alphalora/moelora"
 	"alphalora/train"
 	"alphalora/train/data"
@@ -33,6 +34,7 @@ type trainSpeed struct {
 	Shape           string    `json:"shape"`
 	Kind            string    `json:"kind"`
 	DType           string    `json:"dtype"`
+	ModelQuant      string    `json:"model_quant"`
 	Experts         []int     `json:"experts"`
 	Rank            int       `json:"r"`
 	Rows            int       `json:"rows"`
@@ -52,7 +54,7 @@ type trainSpeed struct {
 
 // training holds the flags of bench train.
 type training struct {
-	shape, kind, dtype        string
+	shape, kind, dtype, quant string
 	experts                   []int
 	rank, rows, length, steps int
 	vocabulary                int
@@ -78,6 +80,7 @@ given, the last one is repeated.`,
 	f.StringVar(&t.shape, "shape", "small", "random model of this shape: "+benchShapeNames())
 	f.StringVar(&t.kind, "kind", "moe-lora", "kind of adapter: moe-lora, lora, rslora, dora, lora-plus, loramoe or mixlora")
 	f.StringVar(&t.dtype, "dtype", "float32", "number format of the base: float32 or bfloat16")
+	f.StringVar(&t.quant, "model-quant", "none", "how the base's projections are stored: none, int8 or nf4")
 	f.IntSliceVar(&t.experts, "experts", []int{3, 4, 4, 5, 5, 6, 6, 7}, "experts of each layer")
 	f.IntVar(&t.rank, "r", 8, "rank of an expert")
 	f.IntVar(&t.rows, "rows", 8, "rows of a step")
@@ -93,11 +96,11 @@ given, the last one is repeated.`,
 		if err != nil {
 			return err
 		}
-		_, _ = fmt.Fprintf(a.text(*jsonPath), `%s, %s, %s: %d rows of %d tokens, experts %s, r %d, %d trainable parameters
+		_, _ = fmt.Fprintf(a.text(*jsonPath), `%s, %s, %s, model_quant %s: %d rows of %d tokens, experts %s, r %d, %d trainable parameters
 step              %.3f s, %.0f tokens/s (the first %.1f s, compiling)
 floor             %.3f s: %.0f GFLOP at the %.0f GFLOP/s of one large product; %.0f %% of it reached
 peak memory       %.2f GB
-`, result.Shape, result.Kind, result.DType, result.Rows, result.Length, list(result.Experts), result.Rank, result.Trainable,
+`, result.Shape, result.Kind, result.DType, result.ModelQuant, result.Rows, result.Length, list(result.Experts), result.Rank, result.Trainable,
 			result.Step, result.TokensPerSecond, result.First, result.Floor, result.Flops/1e9, result.Rate/1e9, 100*result.OfFloor, float64(result.PeakBytes)/1e9)
 		return a.writeJSON(*jsonPath, result)
 	}
@@ -139,11 +142,15 @@ func (a *app) benchTrain(ctx context.Context, t *training) (trainSpeed, error) {
 	if t.vocabulary > 0 {
 		d.Vocabulary = t.vocabulary
 	}
+	stored, err := quant.Parse(t.quant)
+	if err != nil {
+		return trainSpeed{}, err
+	}
 	eng, err := a.engine(ctx)
 	if err != nil {
 		return trainSpeed{}, err
 	}
-	m, err := model.NewRandom(eng, d, t.dtype, 1)
+	m, err := model.NewRandomQuantised(eng, d, t.dtype, 1, stored)
 	if err != nil {
 		return trainSpeed{}, err
 	}
@@ -153,7 +160,7 @@ func (a *app) benchTrain(ctx context.Context, t *training) (trainSpeed, error) {
 	if err != nil {
 		return trainSpeed{}, err
 	}
-	r := trainSpeed{Engine: eng.Name, Shape: t.shape, Kind: t.kind, DType: m.DType(), Experts: t.experts, Rank: t.rank,
+	r := trainSpeed{Engine: eng.Name, Shape: t.shape, Kind: t.kind, DType: m.DType(), ModelQuant: m.Quant.String(), Experts: t.experts, Rank: t.rank,
 		Rows: t.rows, Length: t.length, Trainable: moelora.Count(d, shape).Trainable, Flops: train.Flops(d, shape, t.rows, t.length)}
 	if r.Rate, err = productRate(m, t.rows*t.length); err != nil {
 		return r, err
