@@ -142,7 +142,7 @@ func TestRead(t *testing.T) {
 func TestEverythingWrongComesAtOnce(t *testing.T) {
 	_, err := Parse("x.yaml", []byte("modle: m\noutput: 5\ntraining: {batch: many, epochs: -1}\nlearning_rate: 1"), []string{"adapter.r=0", "data.packing=maybe", "junk"})
 	require.EqualError(t, err, "x.yaml: --set junk: write key=value; "+
-		"data.packing is maybe: true or false is needed; learning_rate: no such key, there are model, output, init, adapter, allocation, data, training; "+
+		"data.packing is maybe: true or false is needed; learning_rate: no such key, there are model, output, init, model_quant, quant_cache, adapter, allocation, data, training; "+
 		"modle: no such key, did you mean model?; output is 5: text is needed; training.batch is many: a whole number is needed; "+
 		"adapter.r is 0: 1 or more is needed; data.train is empty: at least one file is needed; "+
 		"training.epochs is -1: 0 or more is needed; training.steps and training.epochs are both 0: nothing to do (mend these keys)")

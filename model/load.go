@@ -122,6 +122,9 @@ func LoadQuantised(ctx context.Context, eng *engine.Engine, dir, dtype string, h
 	if err != nil {
 		return nil, err
 	}
+	if err := d.storable(how.Kind); err != nil {
+		return nil, err
+	}
 	set, err := weights.Open(dir)
 	if err != nil {
 		return nil, err
@@ -215,6 +218,9 @@ func NewRandom(eng *engine.Engine, d Description, dtype string, seed uint64) (*M
 // NewRandomQuantised is [NewRandom] with the projections stored as kind says.
 func NewRandomQuantised(eng *engine.Engine, d Description, dtype string, seed uint64, kind quant.Kind) (*Model, error) {
 	m := &Model{Description: d, Params: &Params{}, Engine: eng, InOut: swapped(eng), Quant: kind}
+	if err := d.storable(kind); err != nil {
+		return nil, err
+	}
 	_, file, err := ParseDType(dtype)
 	if err != nil {
 		return nil, err

@@ -1,11 +1,13 @@
 package model
 
 import (
+	"fmt"
+
+	"alphalora/internal/fault"
 	"alphalora/model/nn"
 	"alphalora/model/quant"
 
 	"github.com/gomlx/compute/dtypes"
-	"github.com/gomlx/compute/shapes"
 	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
 )
 
@@ -27,49 +29,81 @@ func (d *Decoder) quantised(layer int, site Site) (q quantised, ok bool) {
 	return q, len(q.pieces) > 0
 }
 
+// storable refuses what a kind cannot store: two values of nf4 share a byte, in one row.
+func (d Description) storable(kind quant.Kind) error {
+	for _, site := range Sites() {
+		if in, _ := d.SiteDims(site); kind == quant.FourBit && in%2 != 0 {
+			return fault.Input(fmt.Sprintf("model_quant %s", kind), "use int8", "%s has %d inputs, an odd number", site, in)
+		}
+	}
+	return nil
+}
+
 // product is x·Wᵀ, whose gradient reaches x alone: [N, in] → [N, out].
 //
 // The gradient of the engine's own product would hold the whole weight from the forward to
 // the backward pass. So the product is cut off from it, and a sum of 0 takes its place,
 // whose gradient is computed from the pieces again.
 func (q quantised) product(x *Node) *Node {
-	y := StopGradient(nn.Linear(x, q.weight(x)))
+	xs, ws := q.split(x), q.parts(x)
+	y := nn.Linear(xs[0], ws[0])
+	for i := 1; i < len(ws); i++ {
+		y = Add(y, nn.Linear(xs[i], ws[i]))
+	}
 	wide := Concatenate([]*Node{x, ZerosLike(y)}, 1) // [N, in + out]
 	wide = IdentityWithCustomGradient(wide, func(_, v *Node) *Node {
 		dy := SliceAxis(v, 1, AxisRangeToEnd(q.in))
-		return Concatenate([]*Node{nn.Product(dy, q.weight(dy)), ZerosLike(dy)}, 1)
+		dx := q.parts(dy)
+		for i, w := range dx {
+			dx[i] = nn.Product(dy, w)
+		}
+		return Concatenate([]*Node{q.join(dx), ZerosLike(dy)}, 1)
 	})
-	return Add(y, SliceAxis(wide, 1, AxisRangeToEnd(q.in)))
+	return Add(StopGradient(y), SliceAxis(wide, 1, AxisRangeToEnd(q.in)))
 }
 
 // weight is the whole weight [out, in] in the number format of after, and not made before
 // that is; in f32 for nil.
-func (q quantised) weight(after *Node) *Node {
+func (q quantised) weight(after *Node) *Node { return q.join(q.parts(after)) }
+
+// parts is the weight in as many matrices as [quantised.split] makes of its input. The two
+// of nf4 are the upper and the lower halves of its bytes, each of which XLA restores many
+// values at once; taking turns, it does it one by one.
+func (q quantised) parts(after *Node) []*Node {
 	codes, dtype := q.pieces[0], dtypes.Float32
 	if after != nil {
 		codes, dtype = follow(codes, after), after.DType()
 	}
-	var w *Node
 	if q.kind == quant.Int8 {
-		w = Mul(ConvertDType(codes, dtypes.Float32), ExpandAxes(q.pieces[1], -1))
-	} else {
-		w = q.blocks(codes)
+		return []*Node{ConvertDType(Mul(ConvertDType(codes, dtypes.Float32), ExpandAxes(q.pieces[1], -1)), dtype)}
 	}
-	return ConvertDType(w, dtype)
+	g, blocks := codes.Graph(), codes.Shape().Dim(0)
+	size := BroadcastToDims(ExpandAxes(q.sizes(blocks), -1), blocks, quant.Block/2)
+	halves := []*Node{BitwiseShiftRightLogical(codes, Scalar(g, dtypes.Uint8, 4)), BitwiseAnd(codes, Scalar(g, dtypes.Uint8, 15))}
+	for i, half := range halves {
+		w := Reshape(Mul(choose(half, quant.NF4), size), blocks*quant.Block/2)
+		w = SliceAxis(w, 0, AxisRangeFromStart(q.out*q.in/2)) // the last block may be longer
+		halves[i] = ConvertDType(Reshape(w, q.out, q.in/2), dtype)
+	}
+	return halves
 }
 
-// blocks restores nf4: codes [blocks, Block/2] → [out, in].
-func (q quantised) blocks(codes *Node) *Node {
-	g, blocks := codes.Graph(), codes.Shape().Dim(0)
-	shape := shapes.Make(dtypes.Uint8, blocks, quant.Block/2, 2)
-	pairs := BroadcastToDims(ExpandAxes(codes, -1), shape.Dimensions...)
-	shift := MulScalar(OneMinus(Iota(g, shape, 2)), 4) // the first of two is in the upper half
-	each := Reshape(BitwiseAnd(BitwiseShiftRightLogical(pairs, shift), Scalar(g, dtypes.Uint8, 15)), blocks, quant.Block)
-	w := Mul(choose(each, quant.NF4), BroadcastToDims(ExpandAxes(q.sizes(blocks), -1), blocks, quant.Block))
-	if n := q.out * q.in; n < blocks*quant.Block {
-		w = SliceAxis(Reshape(w, blocks*quant.Block), 0, AxisRangeFromStart(n))
+// split divides the last axis for the parts: nf4's into its even and its odd places, which
+// share bytes.
+func (q quantised) split(x *Node) []*Node {
+	if q.kind == quant.Int8 {
+		return []*Node{x}
 	}
-	return Reshape(w, q.out, q.in)
+	pairs := Reshape(x, x.Shape().Dim(0), q.in/2, 2)
+	return []*Node{Squeeze(SliceAxis(pairs, 2, AxisElem(0)), 2), Squeeze(SliceAxis(pairs, 2, AxisElem(1)), 2)}
+}
+
+// join is the inverse of split.
+func (q quantised) join(parts []*Node) *Node {
+	if len(parts) == 1 {
+		return parts[0]
+	}
+	return Reshape(Stack(parts, -1), parts[0].Shape().Dim(0), q.in)
 }
 
 // sizes restores the blocks' sizes [blocks].
