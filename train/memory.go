@@ -9,6 +9,7 @@ import (
 	"alphalora/internal/engine"
 	"alphalora/internal/fault"
 	"alphalora/model"
+	"alphalora/model/quant"
 	"alphalora/moelora"
 )
 
@@ -32,17 +33,10 @@ const (
 
 // Estimate tells the peak memory of steps with micro-batches of rows·length tokens. a is the
 // shape of the adapter, nil in full-parameter training. dtype is the base's number format.
+// stored is how the projections are, which are made whole one after the other.
 // Gradient checkpointing is not counted: on xla:cpu it was seen to save nothing.
-func Estimate(d model.Description, a *moelora.Shape, dtype, backend string, rows, length int) Memory {
+func Estimate(d model.Description, a *moelora.Shape, dtype string, stored quant.Kind, backend string, rows, length int) Memory {
 	parameters := int64(d.Parameters())
-	bytes := int64(4)
-	switch {
-	case dtype == "float32":
-	case backend == engine.CPU:
-		bytes = 2 + 4 // its products are computed in f32, from a copy
-	default:
-		bytes = 2
-	}
 	trained := parameters
 	if a != nil {
 		trained = int64(moelora.Count(d, *a).Trainable)
@@ -57,8 +51,30 @@ func Estimate(d model.Description, a *moelora.Shape, dtype, backend string, rows
 		}
 	}
 	layer := activationKept*float64(width) + scoresKept*float64(d.Heads*length)
-	return Memory{Engine: engineBytes, Weights: int64(weightCopies * float64(bytes*parameters)),
+	return Memory{Engine: engineBytes, Weights: int64(weightCopies * float64(baseBytes(d, dtype, stored, backend))),
 		Trained: trainedBytes * trained, Activations: int64(4 * float64(tokens) * float64(d.Layers) * layer)}
+}
+
+// baseBytes is what the base's weights take: those in few bits as they are stored, and one of
+// them whole, in f32.
+func baseBytes(d model.Description, dtype string, stored quant.Kind, backend string) int64 {
+	bytes := 4
+	switch {
+	case dtype == "float32":
+	case backend == engine.CPU:
+		bytes = 2 + 4 // its products are computed in f32, from a copy
+	default:
+		bytes = 2
+	}
+	whole, few, largest := d.Parameters(), 0, 0
+	if stored == quant.None {
+		return int64(bytes * whole)
+	}
+	for _, site := range model.Sites() {
+		in, out := d.SiteDims(site)
+		whole, few, largest = whole-d.Layers*in*out, few+d.Layers*stored.Bytes(out, in), max(largest, in*out)
+	}
+	return int64(bytes*whole + few + 4*largest)
 }
 
 // Total is the whole need.
