@@ -8,6 +8,7 @@ import (
 
 	"alphalora/internal/fault"
 	"alphalora/model"
+	"alphalora/model/quant"
 	"alphalora/train/data"
 
 	"github.com/gomlx/gomlx/core/tensors"
@@ -198,10 +199,13 @@ func TestMemoryRule(t *testing.T) {
 		require.Equal(t, c.bad, err != nil)
 	}
 	model, a := tiny(t)
-	short, long := Estimate(model.Description, &a.Shape, "float32", "xla:cpu", 1, 32), Estimate(model.Description, &a.Shape, "float32", "xla:cpu", 1, 64)
+	short, long := Estimate(model.Description, &a.Shape, "float32", quant.None, "xla:cpu", 1, 32), Estimate(model.Description, &a.Shape, "float32", quant.None, "xla:cpu", 1, 64)
 	require.Greater(t, long.Activations, 2*short.Activations, "attention grows with the square")
-	full := Estimate(model.Description, nil, "float32", "xla:cpu", 1, 32)
+	full := Estimate(model.Description, nil, "float32", quant.None, "xla:cpu", 1, 32)
 	require.Greater(t, full.Trained, short.Trained)
+	few := Estimate(model.Description, &a.Shape, "float32", quant.FourBit, "xla:cpu", 1, 32)
+	require.Less(t, few.Weights, short.Weights)
+	require.Equal(t, short.Activations, few.Activations)
 }
 
 func FuzzSums(f *testing.F) {
