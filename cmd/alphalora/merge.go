@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -60,9 +59,11 @@ tells by how much the logits differ.`,
 	_ = f.MarkHidden("model-quant")
 	jsonPath := addJSON(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if kind, err := quant.Parse(*stored); err != nil || kind != quant.None {
-			return errors.Join(err, fault.Input("--model-quant "+*stored, "leave it out: the adapter is merged into the full-precision base, which can then be loaded with --model-quant",
-				"a sum is not written into quantised weights"))
+		if kind, err := quant.Parse(*stored); err != nil {
+			return err
+		} else if kind != quant.None {
+			return fault.Input("--model-quant "+*stored, "leave it out: the adapter is merged into the full-precision base, which can then be loaded with --model-quant",
+				"a sum is not written into quantised weights")
 		}
 		result, err := a.merge(cmd.Context(), s, *out, *dtype)
 		if err != nil {
