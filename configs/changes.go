@@ -22,14 +22,14 @@ var (
 
 	// aside do not touch what a step computes, but for the order in which gradient checkpointing
 	// and flash attention add. Validation judges the steps to come by its new rule, and those done as they were.
-	aside = []string{"data.cache", "data.on_error", "training.checkpoint_every", "training.keep_checkpoints",
+	aside = []string{"data.cache", "quant_cache", "data.on_error", "training.checkpoint_every", "training.keep_checkpoints",
 		"training.gradient_checkpointing", "training.attention", "training.validate_every", "training.patience"}
 
 	// length is how many steps there are, on which every schedule but the constant one depends.
 	length = []string{"training.steps", "training.epochs"}
 
 	// shaping say what is trained: the checkpoint holds an adapter of the other shape.
-	shaping = []string{"init", "adapter.kind", "adapter.r", "adapter.alpha", "adapter.targets", "adapter.from",
+	shaping = []string{"init", "model_quant", "adapter.kind", "adapter.r", "adapter.alpha", "adapter.targets", "adapter.from",
 		"allocation.strategy", "allocation.experts", "allocation.beta", "allocation.estimator", "allocation.metric",
 		"allocation.rounding", "allocation.per_layer", "allocation.spectrum"}
 

@@ -8,6 +8,7 @@ import (
 
 	"alphalora/alphalora"
 	"alphalora/model"
+	"alphalora/model/quant"
 	"alphalora/moelora"
 	"alphalora/train"
 )
@@ -23,6 +24,9 @@ func (r Run) check(allocated bool) (problems []string) {
 	rule(r.Output != "", "output is missing: name a directory")
 	rule(slices.Contains([]string{InitWeights, InitRandom}, r.Init), "init is %q: weights or random is needed", r.Init)
 	rule(r.Init != InitRandom || r.Adapter.Kind == Full, "init is random: only adapter.kind full can start from fresh weights")
+	stored, err := quant.Parse(r.ModelQuant)
+	rule(err == nil, "model_quant is %q: none, int8 or nf4 is needed", r.ModelQuant)
+	rule(stored == quant.None || r.Adapter.Kind != Full, "model_quant is %s, but adapter.kind full trains the weights themselves: leave it out, or train an adapter", r.ModelQuant)
 	r.Adapter.check(rule)
 	switch {
 	case r.Adapter.From != "":

@@ -5,6 +5,8 @@
 // that is left out has the default written beside it here.
 package configs
 
+import "alphalora/model/quant"
+
 // Kinds of adapters.
 const (
 	MoELoRA = "moe-lora" // a mixture of LoRA experts on every projection; package moelora lists the other kinds
@@ -31,9 +33,11 @@ const (
 
 // Run is one run.
 type Run struct {
-	Model      string     `yaml:"model"`  // directory of the base model; required
-	Output     string     `yaml:"output"` // directory that the run writes; required
-	Init       string     `yaml:"init"`   // weights or random; default weights
+	Model      string     `yaml:"model"`       // directory of the base model; required
+	Output     string     `yaml:"output"`      // directory that the run writes; required
+	Init       string     `yaml:"init"`        // weights or random; default weights
+	ModelQuant string     `yaml:"model_quant"` // how the frozen projections are stored: none (in training.dtype), int8 or nf4; default none
+	QuantCache string     `yaml:"quant_cache"` // directory of quantised weights, none for nowhere; default the user's cache directory
 	Adapter    Adapter    `yaml:"adapter"`
 	Allocation Allocation `yaml:"allocation"`
 	Data       Data       `yaml:"data"`
@@ -111,7 +115,7 @@ type Training struct {
 // Defaults is the run that an empty file describes.
 func Defaults() Run {
 	return Run{
-		Init: InitWeights,
+		Init: InitWeights, ModelQuant: quant.None.String(),
 		Adapter: Adapter{Kind: MoELoRA, R: 8, Alpha: 16, Dropout: 0.05, Mask: MaskShared,
 			Targets: []string{"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}},
 		Allocation: Allocation{Strategy: "alphalora", Experts: 160, Beta: 2.5, Estimator: "hill", Metric: "alpha", Rounding: "largest-remainder"},

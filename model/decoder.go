@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"alphalora/model/nn"
+	"alphalora/model/quant"
 
 	"github.com/gomlx/compute/dtypes"
 	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
@@ -54,6 +55,7 @@ type Decoder struct {
 	Description
 	Weights    map[string]*Node // by the checkpoint's names
 	InOut      bool             // as of [Model]
+	Quant      quant.Kind       // how the projections are stored
 	Delta      Delta            // nil: the base model alone
 	Checkpoint bool             // recompute each layer in the backward pass, to save memory
 	Full       bool             // the base itself trains, its embedding too
@@ -162,7 +164,7 @@ func (d *Decoder) attention(i int, x *Node, r rotation, at *tokens, memory remem
 // mlp is down(activation(gate(x)) · up(x)): x [N, C] → [N, C].
 func (d *Decoder) mlp(i int, x *Node) *Node {
 	if whole, ok := d.Delta.(MLPDelta); ok {
-		base := func(site Site, x *Node) *Node { return d.bias(i, site, d.linear(x, site.WeightName(i))) }
+		base := func(site Site, x *Node) *Node { return d.bias(i, site, d.base(i, site, x)) }
 		if y := whole.MLP(i, x, MLP{base, d.activate}); y != nil {
 			return y
 		}
@@ -175,13 +177,13 @@ func (d *Decoder) mlp(i int, x *Node) *Node {
 func (d *Decoder) project(layer int, sites []Site, x *Node) []*Node {
 	base, outs := make([]*Node, len(sites)), make([]*Node, len(sites))
 	for i, site := range sites {
-		base[i] = d.linear(x, site.WeightName(layer))
+		base[i] = d.base(layer, site, x)
 		outs[i] = d.bias(layer, site, base[i])
 	}
 	if d.Delta == nil {
 		return outs
 	}
-	group := Group{layer, sites, x, base, func(i int) *Node { return d.Weight(layer, sites[i]) }}
+	group := Group{layer, sites, x, base, func(i int) *Node { return d.Weight(layer, sites[i], x) }}
 	for i, delta := range d.Delta.Delta(group) {
 		if delta != nil {
 			outs[i] = Add(outs[i], delta)
@@ -198,8 +200,20 @@ func (d *Decoder) bias(layer int, site Site, y *Node) *Node {
 	return nn.AddBias(y, d.Weights[biasName(layer, site)])
 }
 
-// Weight is a projection's weight [out, in].
-func (d *Decoder) Weight(layer int, site Site) *Node {
+// base is the product with a projection's weight: x [N, in] → [N, out].
+func (d *Decoder) base(layer int, site Site, x *Node) *Node {
+	if q, ok := d.quantised(layer, site); ok {
+		return q.product(x)
+	}
+	return d.linear(x, site.WeightName(layer))
+}
+
+// Weight is a projection's weight [out, in]. One that is stored in few bits is made in the
+// number format of after, when that is there; after nil, in f32.
+func (d *Decoder) Weight(layer int, site Site, after *Node) *Node {
+	if q, ok := d.quantised(layer, site); ok {
+		return q.weight(after)
+	}
 	w := d.Weights[site.WeightName(layer)]
 	if d.InOut {
 		return TransposeAllDims(w, 1, 0)

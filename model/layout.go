@@ -51,6 +51,9 @@ type place struct {
 	linear bool // a product's weight [out, in]
 }
 
+// projects tells whether it is the weight of one of the seven projections.
+func (p place) projects() bool { return p.linear && p.Name != headName }
+
 // held lists the tensors that the model holds, in its order.
 func (d Description) held() []place {
 	var list []place

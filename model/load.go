@@ -10,6 +10,7 @@ import (
 
 	"alphalora/internal/engine"
 	"alphalora/internal/fault"
+	"alphalora/model/quant"
 	"alphalora/model/weights"
 
 	"github.com/gomlx/compute/dtypes"
@@ -23,8 +24,9 @@ type Model struct {
 	Description
 	*Params
 	Engine *engine.Engine
-	Dir    string // empty for a random model
-	InOut  bool   // projections and head lie as [in, out], not as [out, in] like in files
+	Dir    string     // empty for a random model
+	InOut  bool       // projections and head lie as [in, out], not as [out, in] like in files
+	Quant  quant.Kind // how the projections are stored; with one, InOut is of the head alone
 
 	fingerprint string
 }
@@ -50,7 +52,7 @@ func (m *Model) Fingerprint() (string, error) {
 
 // Decoder places the model, whose tensors are params, into a graph.
 func (m *Model) Decoder(params map[string]*graph.Node) *Decoder {
-	return &Decoder{Description: m.Description, Weights: params, InOut: m.InOut}
+	return &Decoder{Description: m.Description, Weights: params, InOut: m.InOut, Quant: m.Quant}
 }
 
 // numberFormats pairs the device's number formats with the files' and their names.
@@ -111,8 +113,16 @@ func (m *Model) DType() string {
 // Load reads a model directory: config.json, then every tensor that it asks for, in
 // dtype ("float32", …, or [FileDType]). Missing, unexpected, mis-shaped and non-finite tensors are errors.
 func Load(ctx context.Context, eng *engine.Engine, dir, dtype string) (*Model, error) {
+	return LoadQuantised(ctx, eng, dir, dtype, Quantisation{})
+}
+
+// LoadQuantised is [Load] with the projections in few bits, all else in dtype.
+func LoadQuantised(ctx context.Context, eng *engine.Engine, dir, dtype string, how Quantisation) (*Model, error) {
 	d, err := ReadDescription(dir)
 	if err != nil {
+		return nil, err
+	}
+	if err := d.storable(how.Kind); err != nil {
 		return nil, err
 	}
 	set, err := weights.Open(dir)
@@ -126,28 +136,45 @@ func Load(ctx context.Context, eng *engine.Engine, dir, dtype string) (*Model, e
 	if err := d.checkTied(dir, set); err != nil {
 		return nil, err
 	}
-	m := &Model{Description: d, Params: &Params{}, Engine: eng, Dir: dir, InOut: swapped(eng)}
+	m := &Model{Description: d, Params: &Params{}, Engine: eng, Dir: dir, InOut: swapped(eng), Quant: how.Kind}
 	if dtype == FileDType {
 		embed, _ := set.Get(embedName)
 		if dtype, err = nameOf(embed); err != nil {
 			return nil, err
 		}
 	}
-	if err := room(eng, d, dtype); err != nil {
+	if err := room(eng, d, dtype, how.Kind); err != nil {
 		return nil, err
 	}
-	for _, p := range d.held() {
-		if err := ctx.Err(); err != nil {
-			m.Free()
-			return nil, err
-		}
-		t, _ := set.Get(p.File)
-		if err := m.upload(p, p.view(t), dtype); err != nil {
-			m.Free()
-			return nil, err
-		}
+	if err := m.fill(ctx, set, dtype, how); err != nil {
+		m.Free()
+		return nil, err
 	}
 	return m, nil
+}
+
+// fill moves every tensor of a checkpoint to the device.
+func (m *Model) fill(ctx context.Context, set *weights.Set, dtype string, how Quantisation) error {
+	stored, err := m.openStored(ctx, set, how)
+	if err != nil {
+		return err
+	}
+	defer stored.close()
+	for _, p := range m.held() {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		t, _ := set.Get(p.File)
+		if m.Quant != quant.None && p.projects() {
+			err = stored.upload(m, p, p.view(t))
+		} else {
+			err = m.upload(p, p.view(t), dtype)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // upload moves one tensor from the mapped file to the device in one pass, converting it
@@ -188,7 +215,15 @@ func columns(values []float32, out int) []float32 {
 // with deviation 0.02, those that write to the residual stream divided by √(2·layers),
 // norms at their neutral value, biases zero. Source of the scaling: Radford et al., 2019.
 func NewRandom(eng *engine.Engine, d Description, dtype string, seed uint64) (*Model, error) {
-	m := &Model{Description: d, Params: &Params{}, Engine: eng, InOut: swapped(eng)}
+	return NewRandomQuantised(eng, d, dtype, seed, quant.None)
+}
+
+// NewRandomQuantised is [NewRandom] with the projections stored as kind says.
+func NewRandomQuantised(eng *engine.Engine, d Description, dtype string, seed uint64, kind quant.Kind) (*Model, error) {
+	m := &Model{Description: d, Params: &Params{}, Engine: eng, InOut: swapped(eng), Quant: kind}
+	if err := d.storable(kind); err != nil {
+		return nil, err
+	}
 	_, file, err := ParseDType(dtype)
 	if err != nil {
 		return nil, err
@@ -199,7 +234,12 @@ func NewRandom(eng *engine.Engine, d Description, dtype string, seed uint64) (*M
 		if err != nil {
 			return nil, err
 		}
-		if err := m.upload(p, t, dtype); err != nil {
+		if kind != quant.None && p.projects() {
+			err = (*stored)(nil).upload(m, p, t)
+		} else {
+			err = m.upload(p, t, dtype)
+		}
+		if err != nil {
 			m.Free()
 			return nil, err
 		}
@@ -242,8 +282,11 @@ func (d Description) deviation(name string, rank int) float64 {
 }
 
 // Save writes the model's tensors to path as safetensors in dtype, as its family's
-// checkpoints hold them.
+// checkpoints hold them. Weights in few bits are refused.
 func (m *Model) Save(path, dtype string) error {
+	if m.Quant != quant.None {
+		return fault.Input("model_quant "+m.Quant.String(), "load the base without it, and merge into that", "a model whose weights are rounded to few bits is not written as a checkpoint")
+	}
 	_, file, err := ParseDType(dtype)
 	if err != nil {
 		return err

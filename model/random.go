@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"alphalora/internal/engine"
+	"alphalora/model/quant"
 
 	"github.com/gomlx/compute/dtypes"
 	"github.com/gomlx/compute/shapes"
@@ -17,7 +18,7 @@ import (
 // twice, but for the numbers of one tensor while it is made. Its numbers are those of the
 // engine's generator, so they differ from one engine to the next.
 func NewRandomOnDevice(eng *engine.Engine, d Description, dtype string, seed int64) (*Model, error) {
-	if err := room(eng, d, dtype); err != nil {
+	if err := room(eng, d, dtype, quant.None); err != nil {
 		return nil, err
 	}
 	device, _, err := ParseDType(dtype)

@@ -6,16 +6,17 @@ import (
 
 	"alphalora/internal/engine"
 	"alphalora/internal/fault"
+	"alphalora/model/quant"
 )
 
 // room refuses a model whose weights alone need more memory than the GPU has free, before
 // any is loaded. Where the device's memory is not known it refuses nothing.
-func room(eng *engine.Engine, d Description, dtype string) error {
+func room(eng *engine.Engine, d Description, dtype string, stored quant.Kind) error {
 	device, _, err := ParseDType(dtype)
 	if err != nil || eng.GPU == nil {
 		return err
 	}
-	need := int64(d.Parameters()) * int64(device.Size())
+	need := d.Bytes(int(device.Size()), stored)
 	if _, free := eng.GPUMemory(); need > free {
 		why, do := "", "take a smaller model or bfloat16"
 		if len(eng.GPU.Users) > 0 {

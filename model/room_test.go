@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"alphalora/internal/engine"
+	"alphalora/model/quant"
 	"alphalora/internal/fault"
 
 	"github.com/stretchr/testify/require"
@@ -12,13 +13,13 @@ import (
 func TestWeightsThatDoNotFitAreRefusedBeforeTheyAreLoaded(t *testing.T) {
 	d := Description{Vocabulary: 32000, Hidden: 4096, Layers: 32, Heads: 32, KVHeads: 8, HeadDim: 128, Intermediate: 14336}
 	eng := &engine.Engine{Name: engine.CUDA, GPU: &engine.GPU{Name: "NVIDIA H100", Total: 80e9, Free: 80e9}}
-	require.NoError(t, room(eng, d, "bfloat16"), "14.5 GB of 80")
+	require.NoError(t, room(eng, d, "bfloat16", quant.None), "14.5 GB of 80")
 	eng.GPU.Free, eng.GPU.Users = 10e9, []string{"python (process 77, 70.0 GB)"}
-	err := room(eng, d, "bfloat16")
+	err := room(eng, d, "bfloat16", quant.None)
 	require.ErrorContains(t, err, "are 14.5 GB, and GPU 0 (NVIDIA H100) has 9.2 GB free for them; it is used by python (process 77, 70.0 GB)")
 	require.Equal(t, fault.StatusBad, fault.ExitStatus(err))
-	require.Error(t, room(&engine.Engine{GPU: &engine.GPU{Free: 20e9}}, d, "float32"))
-	require.NoError(t, room(&engine.Engine{Name: engine.CPU}, d, "float32"), "nothing is known")
+	require.Error(t, room(&engine.Engine{GPU: &engine.GPU{Free: 20e9}}, d, "float32", quant.None))
+	require.NoError(t, room(&engine.Engine{Name: engine.CPU}, d, "float32", quant.None), "nothing is known")
 }
 
 func TestFlashIsRefusedWhereItsKernelCannotStandIn(t *testing.T) {

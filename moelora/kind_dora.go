@@ -66,7 +66,7 @@ func lengths(base *model.Model, s Shape) (map[string][]float32, error) {
 				if s.experts(layer, site) == 0 {
 					continue
 				}
-				w := ConvertDType(d.Weight(layer, site), dtypes.Float32)
+				w := ConvertDType(d.Weight(layer, site, nil), dtypes.Float32)
 				names, outs = append(names, magnitudeName(layer, site)), append(outs, Sqrt(ReduceSum(Square(w), 1)))
 			}
 		}

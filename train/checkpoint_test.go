@@ -8,6 +8,7 @@ import (
 
 	"alphalora/internal/fault"
 	"alphalora/model"
+	"alphalora/model/quant"
 	"alphalora/train/data"
 
 	"github.com/gomlx/gomlx/core/tensors"
@@ -204,6 +205,10 @@ func TestMemoryRule(t *testing.T) {
 	again := size
 	again.Recompute = true
 	require.Less(t, Estimate(model.Description, &a.Shape, again).Activations, short.Activations)
+	few := size
+	few.Stored = quant.FourBit
+	require.Less(t, Estimate(model.Description, &a.Shape, few).Weights, short.Weights)
+	require.Equal(t, short.Activations, Estimate(model.Description, &a.Shape, few).Activations)
 	size.Length = 64
 	require.Greater(t, Estimate(model.Description, &a.Shape, size).Activations, 2*short.Activations, "attention grows with the square")
 	size.Length = 1 << 24

@@ -52,8 +52,9 @@ type Cursor struct {
 // Origin identifies what a run is made from. A run goes on from a checkpoint only with the
 // same; names of files may differ.
 type Origin struct {
-	Base        string      `json:"base,omitempty"` // SHA-256 of the base model's tensors; empty where they began at random
-	Description string      `json:"description"`    // SHA-256 of how the model is built
+	Base        string      `json:"base,omitempty"`        // SHA-256 of the base model's tensors; empty where they began at random
+	Description string      `json:"description"`           // SHA-256 of how the model is built
+	Quant       string      `json:"model_quant,omitempty"` // how its projections are stored; empty for whole
 	Data        []data.File `json:"data,omitempty"`
 	Tokens      string      `json:"tokens,omitempty"` // SHA-256 of all samples' tokens and labels
 	Validation  []data.File `json:"validation,omitempty"`
@@ -67,6 +68,7 @@ func (o Origin) identify(m *model.Model) (Origin, error) {
 	}
 	sum := sha256.Sum256(description)
 	o.Description = hex.EncodeToString(sum[:])
+	o.Quant = m.QuantFingerprint()
 	o.Base, err = m.Fingerprint()
 	return o, err
 }
@@ -77,6 +79,9 @@ func (o Origin) same(dir string, now Origin) error {
 	if o.Base != now.Base || o.Description != now.Description {
 		return fault.Input(dir, "give the base model of the run", "is of another base model: weights %.16s and description %.16s, now %.16s and %.16s",
 			o.Base, o.Description, now.Base, now.Description)
+	}
+	if o.Quant != now.Quant {
+		return fault.Input(dir, "set model_quant as the run had it", "is of a base with model_quant %q, now %q", orNone(o.Quant), orNone(now.Quant))
 	}
 	for key, lists := range map[string][2][]data.File{"data.train": {o.Data, now.Data}, "data.validation": {o.Validation, now.Validation}} {
 		before, after := lists[0], lists[1]
@@ -94,6 +99,13 @@ func (o Origin) same(dir string, now Origin) error {
 		return fault.Input(dir, "use the tokenizer and the template of the run", "was trained on other tokens of the same files: sha256 %.16s, now %.16s", o.Tokens, now.Tokens)
 	}
 	return nil
+}
+
+func orNone(stored string) string {
+	if stored == "" {
+		return "none"
+	}
+	return stored
 }
 
 // seal writes the manifest, and the checksums of all files of a checkpoint's directory.

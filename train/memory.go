@@ -9,6 +9,7 @@ import (
 	"alphalora/internal/engine"
 	"alphalora/internal/fault"
 	"alphalora/model"
+	"alphalora/model/quant"
 	"alphalora/moelora"
 )
 
@@ -23,10 +24,11 @@ type Memory struct {
 
 // Size is what the memory of a step depends on beside the model and its adapter.
 type Size struct {
-	DType        string // of the base
-	Backend      string // as of [engine.Engine]
-	Rows, Length int    // of a micro-batch
-	Recompute    bool   // gradient checkpointing
+	DType        string     // of the base
+	Stored       quant.Kind // how the base's projections are stored; they are made whole one after the other
+	Backend      string     // as of [engine.Engine]
+	Rows, Length int        // of a micro-batch
+	Recompute    bool       // gradient checkpointing
 }
 
 // facts tells what the peak holds on a backend.
@@ -61,6 +63,10 @@ func Estimate(d model.Description, a *moelora.Shape, s Size) Memory {
 		bytes = 4
 	}
 	parameters := d.Parameters()
+	weights := f.weights * float64(d.Bytes(int(bytes), s.Stored))
+	if s.Stored != quant.None {
+		weights += 4 * float64(largest(d))
+	}
 	trained := parameters
 	if a != nil {
 		trained = moelora.Count(d, *a).Trainable
@@ -72,8 +78,17 @@ func Estimate(d model.Description, a *moelora.Shape, s Size) Memory {
 	}
 	inside := 4 * (f.inside*float64(projected(d)) + f.attended*float64(d.Heads*s.Length))
 	scores := min(tokens*float64(d.Vocabulary), model.MaxScores)
-	return Memory{Engine: int64(f.engine + f.layer*layers), Weights: int64(f.weights * bytes * float64(parameters)),
+	return Memory{Engine: int64(f.engine + f.layer*layers), Weights: int64(weights),
 		Trained: int64(f.trained * float64(trained)), Activations: int64(tokens * (held*inside + kept)), Scores: int64(3 * 4 * scores)}
+}
+
+// largest counts the values of the largest projection.
+func largest(d model.Description) (most int) {
+	for _, site := range model.Sites() {
+		in, out := d.SiteDims(site)
+		most = max(most, in*out)
+	}
+	return most
 }
 
 // projected counts the values that a layer's projections read and write for a token.

@@ -11,6 +11,7 @@ import (
 	"alphalora/internal/engine"
 	"alphalora/internal/testkit"
 	"alphalora/model"
+	"alphalora/model/quant"
 	"alphalora/model/weights"
 	"alphalora/moelora"
 	"alphalora/train/data"
@@ -27,11 +28,16 @@ type reference struct {
 }
 
 func openReference(t *testing.T, family string) reference {
+	return openQuantised(t, family, "float32", quant.None)
+}
+
+// openQuantised is that in another number format, or with the projections in few bits.
+func openQuantised(t *testing.T, family, dtype string, kind quant.Kind) reference {
 	dir := testkit.Shared(t, "reference", family)
 	eng, err := engine.Open("")
 	require.NoError(t, err)
 	t.Log(eng.Describe())
-	m, err := model.Load(t.Context(), eng, dir, "float32")
+	m, err := model.LoadQuantised(t.Context(), eng, dir, dtype, model.Quantisation{Kind: kind})
 	require.NoError(t, err)
 	a, err := moelora.Load(filepath.Join(dir, "adapter"), m, 0)
 	require.NoError(t, err)

@@ -11,6 +11,7 @@ import (
 	"alphalora/internal/engine"
 	"alphalora/internal/fault"
 	"alphalora/model"
+	"alphalora/model/quant"
 )
 
 func benchCommand(a *app) *cobra.Command {
@@ -56,10 +57,11 @@ func benchShape(name string) (config string, d model.Description, err error) {
 	return "", d, fault.Input("--shape "+name, "choose "+benchShapeNames(), "there is no such shape")
 }
 
-// benchWeights are random: made on the device where that is quick, on the host otherwise.
-func benchWeights(eng *engine.Engine, d model.Description, dtype string) (*model.Model, error) {
-	if eng.Name == engine.Go {
-		return model.NewRandom(eng, d, dtype, 1)
+// benchWeights are random: made on the device where that is quick, on the host otherwise and
+// where they are to be rounded to few bits.
+func benchWeights(eng *engine.Engine, d model.Description, dtype string, stored quant.Kind) (*model.Model, error) {
+	if eng.Name == engine.Go || stored != quant.None {
+		return model.NewRandomQuantised(eng, d, dtype, 1, stored)
 	}
 	return model.NewRandomOnDevice(eng, d, dtype, 1)
 }

@@ -49,6 +49,7 @@ type decodeSpeed struct {
 // generating holds the flags of bench generate.
 type generating struct {
 	model, dtype      string
+	quant             quantisation
 	shape             string
 	batches           []int
 	prompt, new, runs int
@@ -69,6 +70,7 @@ the weights are random.`,
 	f := cmd.Flags()
 	f.StringVar(&g.model, "model", "", "`DIR` of a model (default: a random one of --shape)")
 	f.StringVar(&g.dtype, "dtype", "float32", "number format of the weights: float32, bfloat16, float16, or file (as the checkpoint has it)")
+	addQuantisation(f, &g.quant)
 	f.StringVar(&g.shape, "shape", "small", "random model of this shape: "+benchShapeNames())
 	f.IntSliceVar(&g.batches, "batch", []int{1, 8}, "rows that decode together, one measurement each")
 	f.IntVar(&g.prompt, "prompt", 128, "tokens of a prompt")
@@ -132,18 +134,22 @@ func (a *app) benchGenerate(ctx context.Context, g *generating) (generateSpeed, 
 
 // benchModel loads the model that is named, or makes a random one.
 func (a *app) benchModel(ctx context.Context, g *generating) (*model.Model, error) {
-	eng, err := a.engine(ctx)
+	if g.model != "" {
+		return a.loadModel(ctx, g.model, g.dtype, g.quant)
+	}
+	how, err := a.quantised(g.quant)
 	if err != nil {
 		return nil, err
 	}
-	if g.model != "" {
-		return model.Load(ctx, eng, g.model, g.dtype)
+	eng, err := a.engine(ctx)
+	if err != nil {
+		return nil, err
 	}
 	_, d, err := benchShape(g.shape)
 	if err != nil {
 		return nil, err
 	}
-	return benchWeights(eng, d, g.dtype)
+	return benchWeights(eng, d, g.dtype, how.Kind)
 }
 
 // time measures one batch size: a run to one token is the prefill, what a longer run

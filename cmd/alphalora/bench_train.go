@@ -23,6 +23,7 @@ import (
 	"alphalora/internal/fault"
 	"alphalora/model"
 	"alphalora/model/nn"
+	"alphalora/model/quant"
 	"alphalora/moelora"
 	"alphalora/train"
 	"alphalora/train/data"
@@ -34,6 +35,7 @@ type trainSpeed struct {
 	Shape           string    `json:"shape"`
 	Kind            string    `json:"kind"`
 	DType           string    `json:"dtype"`
+	ModelQuant      string    `json:"model_quant"`
 	Experts         []int     `json:"experts"`
 	Rank            int       `json:"r"`
 	Attention       string    `json:"attention"`
@@ -57,7 +59,7 @@ type trainSpeed struct {
 
 // training holds the flags of bench train.
 type training struct {
-	shape, kind, dtype        string
+	shape, kind, dtype, quant string
 	attention, stablehlo      string
 	experts                   []int
 	rank, rows, length, steps int
@@ -86,6 +88,7 @@ given, the last one is repeated.`,
 	f.StringVar(&t.dtype, "dtype", "float32", "number format of the base: float32 or bfloat16")
 	f.StringVar(&t.attention, "attention", configs.PlainAttention, "plain, or flash: cuDNN's kernel, on xla:cuda in bfloat16")
 	f.StringVar(&t.stablehlo, "stablehlo", "", "write the step's program as for xla:cuda into `FILE`, and run nothing; needs no GPU")
+	f.StringVar(&t.quant, "model-quant", "none", "how the base's projections are stored: none, int8 or nf4")
 	f.IntSliceVar(&t.experts, "experts", []int{3, 4, 4, 5, 5, 6, 6, 7}, "experts of each layer")
 	f.IntVar(&t.rank, "r", 8, "rank of an expert")
 	f.IntVar(&t.rows, "rows", 8, "rows of a step")
@@ -105,12 +108,12 @@ given, the last one is repeated.`,
 		if err != nil {
 			return err
 		}
-		_, _ = fmt.Fprintf(a.text(*jsonPath), `%s, %s, %s: %d rows of %d tokens, experts %s, r %d, %d trainable parameters
+		_, _ = fmt.Fprintf(a.text(*jsonPath), `%s, %s, %s, model_quant %s: %d rows of %d tokens, experts %s, r %d, %d trainable parameters
 step              %.3f s, %.0f tokens/s (the first %.1f s, compiling)
 engine idle       %.2f %% of the time, %.2f %% waiting for data
 floor             %.3f s: %.0f GFLOP at the %.0f GFLOP/s of one large product; %.0f %% of it reached
 peak memory       %.2f GB
-`, result.Shape, result.Kind, result.DType, result.Rows, result.Length, list(result.Experts), result.Rank, result.Trainable,
+`, result.Shape, result.Kind, result.DType, result.ModelQuant, result.Rows, result.Length, list(result.Experts), result.Rank, result.Trainable,
 			result.Step, result.TokensPerSecond, result.First, 100*result.Idle, 100*result.Waiting, result.Floor, result.Flops/1e9, result.Rate/1e9, 100*result.OfFloor, float64(result.PeakBytes)/1e9)
 		return a.writeJSON(*jsonPath, result)
 	}
@@ -163,11 +166,15 @@ func (a *app) benchTrain(ctx context.Context, t *training) (trainSpeed, error) {
 	if err != nil {
 		return trainSpeed{}, err
 	}
+	stored, err := quant.Parse(t.quant)
+	if err != nil {
+		return trainSpeed{}, err
+	}
 	eng, err := a.engine(ctx)
 	if err != nil {
 		return trainSpeed{}, err
 	}
-	m, err := benchWeights(eng, d, t.dtype)
+	m, err := benchWeights(eng, d, t.dtype, stored)
 	if err != nil {
 		return trainSpeed{}, err
 	}
@@ -180,7 +187,7 @@ func (a *app) benchTrain(ctx context.Context, t *training) (trainSpeed, error) {
 	if err != nil {
 		return trainSpeed{}, err
 	}
-	r := trainSpeed{Engine: eng.Name, Shape: t.shape, Kind: t.kind, DType: m.DType(), Experts: t.experts, Rank: t.rank, Attention: t.attention, Checkpointing: t.rematerialise,
+	r := trainSpeed{Engine: eng.Name, Shape: t.shape, Kind: t.kind, DType: m.DType(), ModelQuant: m.Quant.String(), Experts: t.experts, Rank: t.rank, Attention: t.attention, Checkpointing: t.rematerialise,
 		Rows: t.rows, Length: t.length, Trainable: moelora.Count(d, shape).Trainable, Flops: train.Flops(d, shape, t.rows, t.length)}
 	if r.Rate, err = productRate(m, t.rows*t.length); err != nil {
 		return r, err

@@ -63,13 +63,16 @@ func demoCommand(a *app) *cobra.Command {
 	}
 	jsonPath := addJSON(cmd)
 	out := cmd.Flags().String("out", "demo", "`DIR` to write")
+	stored := &quantisation{}
+	addQuantisation(cmd.Flags(), stored)
+	dtype := cmd.Flags().String("dtype", "float32", "number format of the base: float32 or bfloat16")
 	limit := cmd.Flags().Int("items", 0, "evaluate only the first items of each task (0: all)")
 	steps := cmd.Flags().Int("steps", demoSteps, "optimiser steps of the fine-tuning")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if *limit < 0 || *steps < 1 {
 			return fault.Input("the call", "see alphalora demo --help", "--items must be 0 or more, --steps 1 or more")
 		}
-		d := &demo{app: a, out: *out, limit: *limit, steps: *steps, start: time.Now()}
+		d := &demo{app: a, out: *out, limit: *limit, steps: *steps, dtype: *dtype, quant: *stored, start: time.Now()}
 		result, err := d.run(cmd.Context())
 		if err != nil {
 			return err
@@ -99,6 +102,8 @@ type demo struct {
 	out   string
 	limit int
 	steps int
+	dtype string
+	quant quantisation
 	start time.Time
 	tasks []seedling.Task
 	items []question
@@ -113,7 +118,7 @@ func (d *demo) run(ctx context.Context) (*demonstrated, error) {
 		return nil, err
 	}
 	result := &demonstrated{}
-	base := &subject{model: d.path("base"), dtype: "float32", batch: demoEvalBatch}
+	base := &subject{model: d.path("base"), dtype: d.dtype, batch: demoEvalBatch, quant: d.quant}
 	if err := d.before(ctx, base, result); err != nil {
 		return nil, err
 	}
@@ -263,11 +268,12 @@ func (d *demo) tune(ctx context.Context) (*prepared, *curves, error) {
 	}
 	run := configs.Defaults()
 	run.Model, run.Output = d.path("base"), d.path("run")
+	run.ModelQuant, run.QuantCache = d.quant.kind, d.quant.cache
 	run.Data.Train, run.Data.Cutoff, run.Data.TrainOnInputs = []string{d.path("train.json")}, 128, false
 	run.Data.GroupByLength = false // the tasks differ in length: every step is to see all of them
 	t := &run.Training
 	t.Steps, t.Batch, t.MicroBatch, t.LearningRate, t.WarmupSteps = d.steps, demoBatch, demoBatch, demoRate, min(20, d.steps)
-	t.DType, t.GradientCheckpointing, t.CheckpointEvery = "float32", false, 0
+	t.DType, t.GradientCheckpointing, t.CheckpointEvery = d.dtype, false, 0
 	run.Adapter.Dropout, run.Adapter.Balance = 0, 0.001
 	run.Allocation.Experts = expertsPerLayer * shape.Layers
 	return d.app.trainIn(ctx, run, entering{overwrite: true}, io.Discard)

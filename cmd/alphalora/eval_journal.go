@@ -45,7 +45,7 @@ func (e *evaluating) run(l *loaded, list []question) (map[string]string, error) 
 	if err != nil {
 		return nil, err
 	}
-	run := map[string]string{"program": readBuild().version(), "engine": l.Engine.Name, "dtype": l.DType(), "model": model, "split": e.split,
+	run := map[string]string{"program": readBuild().version(), "engine": l.Engine.Name, "dtype": l.DType(), "model-quant": l.Quant.String(), "model": model, "split": e.split,
 		"by": e.by, "prompt": e.prompt, "over-context": e.over, "answer-rule": e.rule, "top-k": fmt.Sprint(e.topK), "max-new-tokens": fmt.Sprint(e.options.MaxNewTokens)}
 	files := map[string]string{"tokenizer": filepath.Join(e.model, "tokenizer.json")}
 	if e.adapter != "" {

@@ -20,6 +20,7 @@ import (
 type subject struct {
 	model, adapter, dtype string
 	topK, batch           int
+	quant                 quantisation
 }
 
 // addSubject gives cmd the flags of a subject; topK names the one for the adapter's
@@ -31,6 +32,7 @@ func addSubject(cmd *cobra.Command, topK string) *subject {
 	f.StringVar(&s.adapter, "adapter", "", "`DIR` of an adapter (default: the base model alone)")
 	f.IntVar(&s.topK, topK, 0, "experts a token uses, over what the adapter states (0: as it states; an adapter that states none: 2)")
 	f.StringVar(&s.dtype, "dtype", "float32", "number format of the weights: float32, bfloat16, float16, or file (as the checkpoint has it)")
+	addQuantisation(f, &s.quant)
 	f.IntVar(&s.batch, "batch", 8, "rows that run together")
 	return s
 }
@@ -49,12 +51,9 @@ func (a *app) load(ctx context.Context, s *subject) (*loaded, error) {
 	if s.model == "" {
 		return nil, fault.Input("--model", "name a model directory", "is missing")
 	}
-	eng, err := a.engine(ctx)
-	if err != nil {
-		return nil, err
-	}
 	l := &loaded{}
-	if l.Model, err = model.Load(ctx, eng, s.model, s.dtype); err != nil {
+	var err error
+	if l.Model, err = a.loadModel(ctx, s.model, s.dtype, s.quant); err != nil {
 		return nil, err
 	}
 	var adapter model.Adapter
@@ -66,6 +65,19 @@ func (a *app) load(ctx context.Context, s *subject) (*loaded, error) {
 	}
 	l.generator, err = generate.New(l.Model, adapter, s.batch)
 	return l, err
+}
+
+// loadModel opens the engine and reads a model.
+func (a *app) loadModel(ctx context.Context, dir, dtype string, q quantisation) (*model.Model, error) {
+	how, err := a.quantised(q)
+	if err != nil {
+		return nil, err
+	}
+	eng, err := a.engine(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return model.LoadQuantised(ctx, eng, dir, dtype, how)
 }
 
 // close frees what lies on the device.

@@ -11,7 +11,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"alphalora/internal/atomicfile"
+	"alphalora/internal/fault"
 	"alphalora/model"
+	"alphalora/model/quant"
 	"alphalora/model/weights"
 	"alphalora/moelora"
 )
@@ -53,8 +55,16 @@ tells by how much the logits differ.`,
 	out := f.String("out", "", "`DIR` of the merged model (required)")
 	dtype := f.String("dtype", model.FileDType, "number format of the merged weights: file (as the base has them), float32, bfloat16 or float16")
 	f.StringVar(&s.dtype, "compare", "float32", "number format of the comparison: float32, bfloat16, float16, file, or none for no comparison")
+	stored := f.String("model-quant", "none", "none: sums are not written into quantised weights")
+	_ = f.MarkHidden("model-quant")
 	jsonPath := addJSON(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if kind, err := quant.Parse(*stored); err != nil {
+			return err
+		} else if kind != quant.None {
+			return fault.Input("--model-quant "+*stored, "leave it out: the adapter is merged into the full-precision base, which can then be loaded with --model-quant",
+				"a sum is not written into quantised weights")
+		}
 		result, err := a.merge(cmd.Context(), s, *out, *dtype)
 		if err != nil {
 			return err

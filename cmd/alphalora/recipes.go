@@ -15,6 +15,7 @@ import (
 	"alphalora/internal/fault"
 	"alphalora/internal/seedling"
 	"alphalora/model"
+	"alphalora/model/quant"
 	"alphalora/moelora"
 	"alphalora/train"
 )
@@ -126,7 +127,11 @@ func needOf(run configs.Run, d model.Description, backend string) (need train.Me
 	shape := moelora.Shape{Kind: kind, Rank: run.Adapter.R, Alpha: run.Adapter.Alpha,
 		Experts: experts.Experts, TopK: kind.TopK(experts.Experts), Targets: model.Sites()}
 	t := run.Training
-	return train.Estimate(d, &shape, train.Size{DType: t.DType, Backend: backend,
+	stored, err := quant.Parse(run.ModelQuant)
+	if err != nil {
+		return train.Memory{}, err
+	}
+	return train.Estimate(d, &shape, train.Size{DType: t.DType, Stored: stored, Backend: backend,
 		Rows: t.MicroBatch, Length: run.Data.Cutoff, Recompute: t.GradientCheckpointing}), nil
 }
 

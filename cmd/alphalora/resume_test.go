@@ -20,6 +20,7 @@ func TestGoingOn(t *testing.T) {
 	refused(t, "holds a run already: config.yaml is there", args...)
 	refused(t, "contradicts --resume", with("--resume", "--overwrite")...)
 	refused(t, "training.seed was 42, now 7: the steps done had the other value", with("--resume", "--set", "training.seed=7")...)
+	refused(t, "model_quant was none, now nf4: the steps done had the other value", with("--resume", "--set", "model_quant=nf4")...)
 	refused(t, "training.steps was 3, now 4: with schedule linear", with("--resume", "--set", "training.steps=4")...)
 	_, stderr, status = call(t, with("--resume-from", "step-000002", "--set", "training.keep_checkpoints=1")...)
 	require.Zero(t, status, stderr)

@@ -150,16 +150,12 @@ func (a *app) routes(ctx context.Context, r *routing) (*routed, error) {
 
 // census counts the samples under every adapter.
 func (a *app) census(ctx context.Context, r *routing, samples data.List, result *routed) error {
-	eng, err := a.engine(ctx)
-	if err != nil {
-		return err
-	}
-	m, err := model.Load(ctx, eng, r.model, r.dtype)
+	m, err := a.loadModel(ctx, r.model, r.dtype, r.quant)
 	if err != nil {
 		return err
 	}
 	defer m.Free()
-	result.Engine, result.DType = eng.Name, m.DType()
+	result.Engine, result.DType = m.Engine.Name, m.DType()
 	adapters, steps, err := r.adapters(m)
 	defer func() {
 		for _, adapter := range adapters {

@@ -143,10 +143,14 @@ func (a *app) prepare(ctx context.Context, run configs.Run) (*prepared, error) {
 	if err != nil {
 		return nil, err
 	}
+	how, err := a.quantised(quantisation{run.ModelQuant, run.QuantCache})
+	if err != nil {
+		return nil, err
+	}
 	if run.Init == configs.InitRandom {
 		r.model, err = model.NewRandom(eng, d, run.Training.DType, uint64(run.Training.Seed))
 	} else {
-		r.model, err = model.Load(ctx, eng, run.Model, run.Training.DType)
+		r.model, err = model.LoadQuantised(ctx, eng, run.Model, run.Training.DType, how)
 	}
 	if err != nil {
 		return nil, err

@@ -248,7 +248,7 @@ func (r *prepared) checkMemory(a *app, w io.Writer) error {
 		}
 	}
 	estimate := func(rows int) train.Memory {
-		return train.Estimate(r.model.Description, shape, train.Size{DType: r.model.DType(), Backend: backend,
+		return train.Estimate(r.model.Description, shape, train.Size{DType: r.model.DType(), Stored: r.model.Quant, Backend: backend,
 			Rows: rows, Length: data.Bucket(longest), Recompute: r.Training.GradientCheckpointing})
 	}
 	need := estimate(r.Training.MicroBatch)
