@@ -160,12 +160,12 @@ func (m *Model) upload(p place, t weights.Tensor, dtype string) error {
 	if turn {
 		slices.Reverse(shape.Dimensions)
 	}
-	tensor, err := m.Engine.Fill(shape, func(dst []byte) error { return t.Into(dst, file, turn) })
+	parts, err := m.Engine.FillEach(shape, func(dst []byte) error { return t.Into(dst, file, turn) })
 	if err != nil {
 		return err
 	}
 	t.Release()
-	m.Add(p.Name, tensor)
+	m.addParts(p.Name, parts, m.Engine.Devices.Split(shape))
 	return nil
 }
 

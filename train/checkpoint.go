@@ -334,5 +334,5 @@ func (k *keeper) restoreState(path string) error {
 			return err
 		}
 	}
-	return nil
+	return k.spread()
 }

@@ -55,6 +55,7 @@ type Engine struct {
 	Backend compute.Backend // what gomlx's executors take
 	Plugin  string          // path of the PJRT plugin; empty for the pure-Go backend
 	Skipped []string        // why each better engine was passed over, best first
+	Devices Devices         // on which a job runs, as [Engine.Use] has set it
 }
 
 // Open opens the engine called name. An empty name means the environment variable

@@ -1,0 +1,127 @@
+package engine
+
+import (
+	"fmt"
+
+	"alphalora/internal/fault"
+
+	"github.com/gomlx/compute"
+	"github.com/gomlx/compute/distributed"
+	"github.com/gomlx/compute/shapes"
+	"github.com/gomlx/gomlx/core/tensors"
+)
+
+// Devices says which devices of an engine a job runs on, and how its frozen weights lie.
+type Devices struct {
+	Count   int  // the first so many; 0 and 1: the first alone
+	Divided bool // each holds a part of the frozen weights; otherwise each holds all
+}
+
+// All asks for every device that there is.
+const All = -1
+
+// Use sets the devices of the jobs to come: all of them, or the first count. what names
+// who asks, for the error.
+func (e *Engine) Use(what string, count int, divided bool) error {
+	have := e.Backend.NumDevices()
+	if count == All {
+		count = have
+	}
+	if count > have {
+		return fault.Input(fmt.Sprintf("%s %d", what, count), fmt.Sprintf("use at most %d, or all", have),
+			"are more devices than the %d of %s", have, e.Name)
+	}
+	e.Devices = Devices{Count: max(count, 1), Divided: divided && count > 1}
+	return nil
+}
+
+// Split is the axis along which a frozen tensor is divided over the devices: the first that
+// can be, of matrices; -1 for a tensor that lies whole on each.
+func (d Devices) Split(shape shapes.Shape) int {
+	if !d.Divided || shape.Rank() < 2 {
+		return -1
+	}
+	for axis, dim := range shape.Dimensions {
+		if dim%d.Count == 0 {
+			return axis
+		}
+	}
+	return -1
+}
+
+// Mesh lists the devices as gomlx's partitioner wants them: one axis called "data".
+func (d Devices) Mesh() (*distributed.DeviceMesh, error) {
+	return distributed.NewDeviceMesh([]int{d.Count}, []string{meshAxis})
+}
+
+const meshAxis = "data"
+
+// Spec tells the partitioner that a tensor is divided along an axis; -1: that it is whole
+// on each device.
+func Spec(mesh *distributed.DeviceMesh, axis int) *distributed.ShardingSpec {
+	spec := distributed.NewReplicatedShardingSpec(mesh)
+	for i := range axis + 1 {
+		spec.Axes = append(spec.Axes, distributed.ReplicatedAxis)
+		if i == axis {
+			spec.Axes[i] = distributed.AxisSpec{meshAxis}
+		}
+	}
+	return spec
+}
+
+// FillEach makes a frozen tensor on every device in use, whose bytes fill writes: its parts
+// along [Devices.Split], or copies. No device holds more than its own at any time.
+func (e *Engine) FillEach(shape shapes.Shape, fill func(dst []byte) error) ([]*tensors.Tensor, error) {
+	if e.Devices.Count <= 1 {
+		t, err := e.Fill(shape, fill)
+		return []*tensors.Tensor{t}, err
+	}
+	data := make([]byte, shape.ByteSize())
+	if err := fill(data); err != nil {
+		return nil, err
+	}
+	axis := e.Devices.Split(shape)
+	parts := make([]*tensors.Tensor, e.Devices.Count)
+	for i := range parts {
+		part, own := shape, data
+		if axis >= 0 {
+			part, own = cut(shape, data, axis, i, len(parts))
+		}
+		var err error
+		if parts[i], err = tensors.FromRaw(e.Backend, compute.DeviceNum(i), part, own); err != nil {
+			return nil, err
+		}
+	}
+	return parts, nil
+}
+
+// Copy copies a tensor to a device.
+func (e *Engine) Copy(t *tensors.Tensor, device int) (*tensors.Tensor, error) {
+	var to *tensors.Tensor
+	var failed error
+	err := t.ConstBytes(func(data []byte) {
+		to, failed = tensors.FromRaw(e.Backend, compute.DeviceNum(device), t.Shape(), data)
+	})
+	if err == nil {
+		err = failed
+	}
+	return to, err
+}
+
+// cut is part i of n of an array along an axis.
+func cut(shape shapes.Shape, data []byte, axis, i, n int) (shapes.Shape, []byte) {
+	part := shape.Clone()
+	part.Dimensions[axis] /= n
+	run := part.DType.Size() // bytes that lie together
+	for _, dim := range part.Dimensions[axis:] {
+		run *= dim
+	}
+	if axis == 0 {
+		return part, data[i*run : (i+1)*run]
+	}
+	own := make([]byte, 0, len(data)/n)
+	for at := i * run; at < len(data); at += n * run {
+		own = append(own, data[at:at+run]...)
+	}
+	return part, own
+}
