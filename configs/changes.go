@@ -16,9 +16,9 @@ func (c Change) String() string { return fmt.Sprintf("%s was %s, now %s", c.Key,
 
 // harmless are the keys that may differ when a run goes on: what the first ones name is held
 // by fingerprints of its content, and the others do not touch what is computed but for the
-// order in which gradient checkpointing adds.
+// order in which gradient checkpointing and several devices add.
 var harmless = []string{"model", "output", "data.train", "data.validation", "data.cache", "data.on_error",
-	"training.checkpoint_every", "training.keep_checkpoints", "training.gradient_checkpointing"}
+	"training.checkpoint_every", "training.keep_checkpoints", "training.gradient_checkpointing", "training.devices", "training.shard_base"}
 
 // Changes lists the keys that differ from old to now, in the order of the file.
 func Changes(old, now Run) []Change {

@@ -34,6 +34,10 @@ func (r Run) check(allocated bool) (problems []string) {
 	}
 	r.Data.check(rule)
 	r.Training.check(rule)
+	rule(!r.Training.ShardBase || r.Training.Devices != 1, "training.shard_base is true, but training.devices is 1: there is nobody to share with")
+	rule(!r.Training.ShardBase || r.Adapter.Kind != Full, "training.shard_base is true, but with adapter.kind full nothing is frozen: remove it")
+	rule(!r.Training.ShardBase || r.Adapter.Kind != moelora.DoRA.Name || r.Adapter.From != "",
+		"training.shard_base is true, but a new adapter of kind dora starts from norms of whole weights: remove it, or give adapter.from")
 	rule(len(r.Data.Validation) > 0 || (r.Training.ValidateEvery == 0 && r.Training.Patience == 0),
 		"training.validate_every or patience is set, but data.validation is empty: name files there")
 	return problems

@@ -59,6 +59,7 @@ type Decoder struct {
 	Full       bool             // the base itself trains, its embedding too
 	Lengths    *Node            // the tokens of each row that is padded on the right [B]; nil: none is
 	MaxScores  int              // scores of the vocabulary that a loss holds at once; 0: maxScores
+	Devices    int              // that share the rows, 0 and 1: one; the same result, its losses cut so that each computes its own
 	Segments   *Node            // which text of its row a token belongs to [B, T], none of which sees another; nil: a row is one text
 }
 

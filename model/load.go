@@ -50,7 +50,7 @@ func (m *Model) Fingerprint() (string, error) {
 
 // Decoder places the model, whose tensors are params, into a graph.
 func (m *Model) Decoder(params map[string]*graph.Node) *Decoder {
-	return &Decoder{Description: m.Description, Weights: params, InOut: m.InOut}
+	return &Decoder{Description: m.Description, Weights: params, InOut: m.InOut, Devices: m.Devices()}
 }
 
 // numberFormats pairs the device's number formats with the files' and their names.

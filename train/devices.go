@@ -3,6 +3,7 @@ package train
 import (
 	"fmt"
 
+	"alphalora/internal/engine"
 	"alphalora/internal/fault"
 	"alphalora/model"
 	"alphalora/train/data"
@@ -107,4 +108,18 @@ func Divisible(micro, batch, devices int) error {
 		remedy = fmt.Sprintf("no micro_batch fits batch %d: make batch a multiple of %d, such as %d", batch, devices, (batch+devices-1)/devices*devices)
 	}
 	return fault.Input(fmt.Sprintf("training.micro_batch %d", micro), remedy, "its rows cannot be divided over %d devices", devices)
+}
+
+// On is the estimate for one of several devices; where they share a memory, as those of one
+// processor do, for all of them.
+func (m Memory) On(d engine.Devices, shared bool) Memory {
+	n := int64(max(d.Count, 1))
+	m.Activations /= n // of its rows
+	if d.Divided {
+		m.Weights /= n
+	}
+	if shared {
+		m.Weights, m.Trained, m.Activations = m.Weights*n, m.Trained*n, m.Activations*n
+	}
+	return m
 }

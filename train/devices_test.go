@@ -2,6 +2,7 @@ package train
 
 import (
 	"testing"
+	"time"
 
 	"alphalora/internal/engine"
 	"alphalora/model"
@@ -41,9 +42,13 @@ func TestDevicesKeepTheCurve(t *testing.T) {
 		require.NoError(t, err)
 		defer st.close()
 		for step := 1; step <= 30; step++ {
+			begun := time.Now()
 			got, err := st.step(step, []data.Batch{sentence(4, 20), sentence(8, 32)}, 1e-2)
 			require.NoError(t, err)
 			list = append(list, got)
+			if step < 4 || step == 30 {
+				t.Log(devices, divided, step, time.Since(begun))
+			}
 		}
 		return list
 	}

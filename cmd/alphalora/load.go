@@ -20,6 +20,7 @@ import (
 type subject struct {
 	model, adapter, dtype string
 	topK, batch           int
+	devices               string // that share the work: a number or all; empty: one
 }
 
 // addSubject gives cmd the flags of a subject; topK names the one for the adapter's
@@ -53,6 +54,9 @@ func (a *app) load(ctx context.Context, s *subject) (*loaded, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.useDevices(eng); err != nil {
+		return nil, err
+	}
 	l := &loaded{}
 	if l.Model, err = model.Load(ctx, eng, s.model, s.dtype); err != nil {
 		return nil, err
@@ -60,6 +64,9 @@ func (a *app) load(ctx context.Context, s *subject) (*loaded, error) {
 	var adapter model.Adapter
 	if s.adapter != "" {
 		if l.adapter, err = moelora.Load(s.adapter, l.Model, s.topK); err != nil {
+			return nil, err
+		}
+		if err := l.adapter.Params.Spread(eng); err != nil {
 			return nil, err
 		}
 		adapter = l.adapter

@@ -128,6 +128,9 @@ func (a *app) prepare(ctx context.Context, run configs.Run) (*prepared, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := r.useDevices(a, eng); err != nil {
+		return nil, err
+	}
 	if run.Init == configs.InitRandom {
 		r.model, err = model.NewRandom(eng, d, run.Training.DType, uint64(run.Training.Seed))
 	} else {

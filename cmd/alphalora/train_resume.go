@@ -171,7 +171,8 @@ func (r *prepared) checkMemory(a *app, w io.Writer) error {
 		shape = &r.adapter.Shape
 	}
 	backend := r.model.Engine.Name
-	need := train.Estimate(r.model.Description, shape, r.model.DType(), backend, r.Training.MicroBatch, data.Bucket(longest))
+	need := train.Estimate(r.model.Description, shape, r.model.DType(), backend, r.Training.MicroBatch, data.Bucket(longest)).
+		On(r.model.Engine.Devices, backend == engine.CPU)
 	if backend != engine.CPU && backend != engine.Go {
 		_, err := fmt.Fprintf(w, "%s; %s does not tell how much its device has\n", need, backend)
 		return err
