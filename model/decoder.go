@@ -109,7 +109,7 @@ const maxOneHot = 8192
 
 // embed looks up ids [B, T] → [N, C].
 func (d *Decoder) embed(ids *Node) *Node {
-	table, n := d.Weights[embedName], ids.Shape().Size()
+	table, n := together(d.Weights[embedName], nil), ids.Shape().Size()
 	var x *Node
 	if d.Full && d.Vocabulary <= maxOneHot {
 		x = MatMul(OneHot(Reshape(ids, n), d.Vocabulary, table.DType()), table)
@@ -195,7 +195,7 @@ func (d *Decoder) bias(layer int, site Site, y *Node) *Node {
 
 // Weight is a projection's weight [out, in].
 func (d *Decoder) Weight(layer int, site Site) *Node {
-	w := d.Weights[site.WeightName(layer)]
+	w := together(d.Weights[site.WeightName(layer)], nil)
 	if d.InOut {
 		return TransposeAllDims(w, 1, 0)
 	}
@@ -204,10 +204,11 @@ func (d *Decoder) Weight(layer int, site Site) *Node {
 
 // linear is the product with the weight of that name: x [N, in] → [N, out].
 func (d *Decoder) linear(x *Node, name string) *Node {
+	w := together(d.Weights[name], x)
 	if d.InOut {
-		return nn.Product(x, d.Weights[name])
+		return nn.Product(x, w)
 	}
-	return nn.Linear(x, d.Weights[name])
+	return nn.Linear(x, w)
 }
 
 func (d *Decoder) activate(x *Node) *Node {
@@ -233,7 +234,7 @@ func (d *Decoder) headWeight() string {
 func (d *Decoder) Logits(hidden *Node) *Node {
 	var logits *Node
 	if d.Tied {
-		logits = nn.Linear(hidden, d.Weights[d.headWeight()])
+		logits = nn.Linear(hidden, together(d.Weights[d.headWeight()], hidden))
 	} else {
 		logits = d.linear(hidden, d.headWeight())
 	}

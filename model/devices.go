@@ -3,6 +3,7 @@ package model
 import (
 	"alphalora/internal/engine"
 
+	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
 	"github.com/gomlx/gomlx/core/tensors"
 )
 
@@ -52,4 +53,18 @@ func (p *Params) Spread(eng *engine.Engine) error {
 		p.Others = append(p.Others, list)
 	}
 	return nil
+}
+
+// together is a frozen matrix w, put together where it is divided over devices
+// ([engine.Devices.Split]): not before x is there, if x is not nil. With gradient
+// checkpointing, whose x is another in the backward pass, that is done there once more, and
+// no device ever holds the matrices of more than a few layers.
+func together(w, x *Node) *Node {
+	if w.Rank() != 4 {
+		return w
+	}
+	if x != nil {
+		w = SchedulingBarrier(w, StopGradient(x))
+	}
+	return Reshape(w, -1, w.Shape().Dim(3))
 }

@@ -165,7 +165,8 @@ func (m *Model) upload(p place, t weights.Tensor, dtype string) error {
 		return err
 	}
 	t.Release()
-	m.addParts(p.Name, parts, m.Engine.Devices.Split(shape))
+	_, axis := m.Engine.Devices.Split(shape)
+	m.addParts(p.Name, parts, axis)
 	return nil
 }
 

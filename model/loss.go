@@ -42,7 +42,7 @@ func (d *Decoder) CrossEntropy(hidden, labels *Node) *Node {
 			toHead = plus(toHead, ConvertDType(gradients[1], dtypes.Float32))
 		}
 	}
-	loss = Add(StopGradient(loss), along(hidden, d.together(toHidden)))
+	loss = Add(StopGradient(loss), along(hidden, d.rejoin(toHidden)))
 	if d.Full {
 		loss = Add(loss, along(head, toHead))
 	}
@@ -107,8 +107,8 @@ func (d *Decoder) pieces(hidden, labels *Node) []piece {
 	return list
 }
 
-// together puts what belongs to the pieces' tokens [n, C] together again: [N, C].
-func (d *Decoder) together(pieces []*Node) *Node {
+// rejoin puts what belongs to the pieces' tokens [n, C] together again: [N, C].
+func (d *Decoder) rejoin(pieces []*Node) *Node {
 	devices, width := max(d.Devices, 1), pieces[0].Shape().Dim(1)
 	if devices == 1 {
 		return Concatenate(pieces, 0)

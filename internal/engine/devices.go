@@ -35,18 +35,19 @@ func (e *Engine) Use(what string, count int, divided bool) error {
 	return nil
 }
 
-// Split is the axis along which a frozen tensor is divided over the devices: the first that
-// can be, of matrices; -1 for a tensor that lies whole on each.
-func (d Devices) Split(shape shapes.Shape) int {
-	if !d.Divided || shape.Rank() < 2 {
-		return -1
+// Split tells how a frozen matrix is divided: as it is stored, [2, devices, rows, columns],
+// along the axis 1. axis -1: it lies whole on each device, as all that is no matrix or has no
+// such number of rows does.
+//
+// A device so has two blocks of rows that do not follow each other. The partitioner cannot
+// express that in terms of the matrix, and therefore puts the matrix together where it is
+// used. Of a matrix cut into one block a device it can, and then it cuts activations along
+// that axis too, and exchanges those (docs/scaling.md has what it does then).
+func (d Devices) Split(shape shapes.Shape) (stored shapes.Shape, axis int) {
+	if !d.Divided || shape.Rank() != 2 || shape.Dimensions[0]%(2*d.Count) != 0 {
+		return shape, -1
 	}
-	for axis, dim := range shape.Dimensions {
-		if dim%d.Count == 0 {
-			return axis
-		}
-	}
-	return -1
+	return shapes.Make(shape.DType, 2, d.Count, shape.Dimensions[0]/(2*d.Count), shape.Dimensions[1]), 1
 }
 
 // Mesh lists the devices as gomlx's partitioner wants them: one axis called "data".
@@ -80,7 +81,7 @@ func (e *Engine) FillEach(shape shapes.Shape, fill func(dst []byte) error) ([]*t
 	if err := fill(data); err != nil {
 		return nil, err
 	}
-	axis := e.Devices.Split(shape)
+	shape, axis := e.Devices.Split(shape)
 	parts := make([]*tensors.Tensor, e.Devices.Count)
 	for i := range parts {
 		part, own := shape, data
@@ -115,9 +116,6 @@ func cut(shape shapes.Shape, data []byte, axis, i, n int) (shapes.Shape, []byte)
 	run := part.DType.Size() // bytes that lie together
 	for _, dim := range part.Dimensions[axis:] {
 		run *= dim
-	}
-	if axis == 0 {
-		return part, data[i*run : (i+1)*run]
 	}
 	own := make([]byte, 0, len(data)/n)
 	for at := i * run; at < len(data); at += n * run {
