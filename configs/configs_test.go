@@ -69,6 +69,11 @@ func TestWrongConfigurations(t *testing.T) {
 		least + "training: {learning_rate: fast}":                                       "training.learning_rate is fast: a number is needed",
 		least + "training: {learning_rate: .nan}":                                       "training.learning_rate is NaN: a number above 0 is needed",
 		least + "training: {gradient_checkpointing: 1}":                                 "training.gradient_checkpointing is 1: true or false is needed",
+		least + "training: {devices: 0}":                                                "training.devices is 0: a whole number of 1 or more, or all, is needed",
+		least + "training: {devices: every}":                                            "training.devices is every: a whole number of 1 or more, or all, is needed",
+		least + "training: {shard_base: true}":                                          "training.devices is 1: there is nobody to share with",
+		least + "adapter: {kind: full}\ntraining: {shard_base: true, devices: 2}":       "with adapter.kind full nothing is frozen",
+		least + "adapter: {kind: dora}\ntraining: {shard_base: true, devices: 2}":       "starts from norms of whole weights",
 		least + "training: {betas: [0.9]}":                                              "training.betas is [0.9]: a list of 2 numbers is needed",
 		least + "training: {batch: 6, micro_batch: 4}":                                  "training.micro_batch is 4: a divisor of batch 6 is needed",
 		least + "training: {micro_batch: 0}":                                            "training.micro_batch is 0",
@@ -229,4 +234,23 @@ func FuzzParse(f *testing.F) {
 			require.NotEmpty(t, run.Model)
 		}
 	})
+}
+
+func TestDevicesAreANumberOrAll(t *testing.T) {
+	for text, want := range map[string]Devices{"4": 4, "all": AllDevices, "1": 1} {
+		run, err := Parse("run.yaml", []byte(least+"training: {devices: "+text+"}"), nil)
+		require.NoError(t, err)
+		require.Equal(t, want, run.Training.Devices)
+		written, err := run.YAML()
+		require.NoError(t, err)
+		again, err := Parse("run.yaml", written, []string{"training.devices=" + text})
+		require.NoError(t, err)
+		require.Equal(t, run.Training, again.Training)
+		plain, err := Parse("run.yaml", []byte(least), nil)
+		require.NoError(t, err)
+		for _, c := range Changes(plain, run) {
+			require.Equal(t, "training.devices was 1, now "+text, c.String())
+			require.Empty(t, c.Why, "a run goes on with other devices")
+		}
+	}
 }
