@@ -1,7 +1,11 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"runtime"
+	"strconv"
 
 	"alphalora/internal/fault"
 
@@ -31,7 +35,40 @@ func (e *Engine) Use(what string, count int, divided bool) error {
 		return fault.Input(fmt.Sprintf("%s %d", what, count), fmt.Sprintf("use at most %d, or all", have),
 			"are more devices than the %d of %s", have, e.Name)
 	}
+	if err := e.widen(count); err != nil {
+		return err
+	}
 	e.Devices = Devices{Count: max(count, 1), Divided: divided && count > 1}
+	return nil
+}
+
+// poolVariable is what XLA takes the size of a CPU's pool of threads from, before it counts
+// cores.
+const poolVariable = "NPROC"
+
+// widen opens a CPU engine anew with a thread for each device beside those of the cores. The
+// devices of one processor share a pool, and a device that waits for the others in an
+// exchange keeps a thread: with fewer than devices they wait for each other forever, and XLA
+// ends the process after 40 seconds.
+func (e *Engine) widen(devices int) error {
+	need := runtime.NumCPU() + devices
+	if devices <= 1 || e.threads >= need || e.Plugin == "" || !e.Backend.HasSharedBuffers() {
+		return nil
+	}
+	before, set := os.LookupEnv(poolVariable)
+	if err := os.Setenv(poolVariable, strconv.Itoa(need)); err != nil {
+		return err
+	}
+	wide, err := openPlugin(e.Name, e.Plugin)
+	if set {
+		err = errors.Join(err, os.Setenv(poolVariable, before))
+	} else {
+		err = errors.Join(err, os.Unsetenv(poolVariable))
+	}
+	if err != nil {
+		return err
+	}
+	e.older, e.Backend, e.threads = append(e.older, e.Backend), wide.Backend, need
 	return nil
 }
 

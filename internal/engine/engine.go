@@ -56,6 +56,9 @@ type Engine struct {
 	Plugin  string          // path of the PJRT plugin; empty for the pure-Go backend
 	Skipped []string        // why each better engine was passed over, best first
 	Devices Devices         // on which a job runs, as [Engine.Use] has set it
+
+	threads int               // of a CPU's pool, where [Engine.Use] has chosen it
+	older   []compute.Backend // with fewer threads; what was made on them stays valid
 }
 
 // Open opens the engine called name. An empty name means the environment variable
@@ -141,4 +144,8 @@ func plural(n int, unit string) string {
 }
 
 // Close releases the backend; the engine is of no use afterwards.
-func (e *Engine) Close() { e.Backend.Finalize() }
+func (e *Engine) Close() {
+	for _, b := range append(e.older, e.Backend) {
+		b.Finalize()
+	}
+}
