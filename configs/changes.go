@@ -20,10 +20,10 @@ var (
 	// named keys tell where something lies: its content is held by fingerprints.
 	named = []string{"model", "output", "data.train", "data.validation"}
 
-	// aside do not touch what a step computes, but for the order in which gradient checkpointing
-	// and flash attention add. Validation judges the steps to come by its new rule, and those done as they were.
+	// aside do not touch what a step computes, but for the order in which gradient checkpointing,
+	// flash attention and several devices add. Validation judges the steps to come by its new rule, and those done as they were.
 	aside = []string{"data.cache", "quant_cache", "data.on_error", "training.checkpoint_every", "training.keep_checkpoints",
-		"training.gradient_checkpointing", "training.attention", "training.validate_every", "training.patience"}
+		"training.gradient_checkpointing", "training.attention", "training.devices", "training.shard_base", "training.validate_every", "training.patience"}
 
 	// length is how many steps there are, on which every schedule but the constant one depends.
 	length = []string{"training.steps", "training.epochs"}

@@ -27,6 +27,7 @@ func (r Run) check(allocated bool) (problems []string) {
 	stored, err := quant.Parse(r.ModelQuant)
 	rule(err == nil, "model_quant is %q: none, int8 or nf4 is needed", r.ModelQuant)
 	rule(stored == quant.None || r.Adapter.Kind != Full, "model_quant is %s, but adapter.kind full trains the weights themselves: leave it out, or train an adapter", r.ModelQuant)
+	rule(stored == quant.None || !r.Training.ShardBase, "training.shard_base is set beside model_quant %s: weights in few bits are not divided, each device holds them all", r.ModelQuant)
 	r.Adapter.check(rule)
 	switch {
 	case r.Adapter.From != "":
@@ -38,6 +39,10 @@ func (r Run) check(allocated bool) (problems []string) {
 	}
 	r.Data.check(rule)
 	r.Training.check(rule)
+	rule(!r.Training.ShardBase || r.Training.Devices != 1, "training.shard_base is true, but training.devices is 1: there is nobody to share with")
+	rule(!r.Training.ShardBase || r.Adapter.Kind != Full, "training.shard_base is true, but with adapter.kind full nothing is frozen: remove it")
+	rule(!r.Training.ShardBase || r.Adapter.Kind != moelora.DoRA.Name || r.Adapter.From != "",
+		"training.shard_base is true, but a new adapter of kind dora starts from norms of whole weights: remove it, or give adapter.from")
 	rule(len(r.Data.Validation) > 0 || (r.Training.ValidateEvery == 0 && r.Training.Patience == 0),
 		"training.validate_every or patience is set, but data.validation is empty: name files there")
 	return problems

@@ -108,6 +108,8 @@ type Training struct {
 	DType                 string     `yaml:"dtype"`                  // of the base: float32 or bfloat16; default bfloat16
 	Attention             string     `yaml:"attention"`              // plain, or flash: cuDNN's kernel, on xla:cuda in bfloat16 alone, no packing; default plain
 	GradientCheckpointing bool       `yaml:"gradient_checkpointing"` // recompute layers to save memory; default true
+	Devices               Devices    `yaml:"devices"`                // that share each micro-batch's rows, or all; divides micro_batch; default 1
+	ShardBase             bool       `yaml:"shard_base"`             // each device holds a part of the frozen weights; default false: each holds all
 	CheckpointEvery       int        `yaml:"checkpoint_every"`       // steps between checkpoints, 0 for none; default 200
 	KeepCheckpoints       int        `yaml:"keep_checkpoints"`       // the newest that stay, 1 or more; default 3
 }
@@ -122,6 +124,6 @@ func Defaults() Run {
 		Data:       Data{Template: "alpaca", Cutoff: 256, TrainOnInputs: true, GroupByLength: true, Shuffle: true, OnError: "stop"},
 		Training: Training{Epochs: 20, Batch: 128, MicroBatch: 8, LearningRate: 3e-4, Schedule: "linear", WarmupSteps: 100,
 			MaxGradNorm: 1, NoDecay: []string{"norm", "bias", "magnitude"}, Betas: [2]float64{0.9, 0.999}, Epsilon: 1e-8, Seed: 42, DType: "bfloat16", Attention: PlainAttention,
-			GradientCheckpointing: true, CheckpointEvery: 200, KeepCheckpoints: 3},
+			GradientCheckpointing: true, Devices: 1, CheckpointEvery: 200, KeepCheckpoints: 3},
 	}
 }

@@ -109,6 +109,12 @@ func TestWrongConfigurations(t *testing.T) {
 		"[1, 2]":                                                                           "x.yaml",
 		"{":                                                                                "x.yaml",
 		"a: &a [*a]":                                                                       "x.yaml",
+		least + "training: {devices: 0}":                                                   "training.devices is 0: a whole number of 1 or more, or all, is needed",
+		least + "training: {devices: every}":                                               "training.devices is every: a whole number of 1 or more, or all, is needed",
+		least + "training: {shard_base: true}":                                             "training.devices is 1: there is nobody to share with",
+		least + "adapter: {kind: full}\ntraining: {shard_base: true, devices: 2}":          "with adapter.kind full nothing is frozen",
+		least + "adapter: {kind: dora}\ntraining: {shard_base: true, devices: 2}":          "starts from norms of whole weights",
+		least + "model_quant: nf4\ntraining: {shard_base: true, devices: 2}":               "weights in few bits are not divided",
 	} {
 		_, err := Parse("x.yaml", []byte(text), nil)
 		require.ErrorContains(t, err, why, text)
@@ -231,4 +237,23 @@ func FuzzParse(f *testing.F) {
 			require.NotEmpty(t, run.Model)
 		}
 	})
+}
+
+func TestDevicesAreANumberOrAll(t *testing.T) {
+	for text, want := range map[string]Devices{"4": 4, "all": AllDevices, "1": 1} {
+		run, err := Parse("run.yaml", []byte(least+"training: {devices: "+text+"}"), nil)
+		require.NoError(t, err)
+		require.Equal(t, want, run.Training.Devices)
+		written, err := run.YAML()
+		require.NoError(t, err)
+		again, err := Parse("run.yaml", written, []string{"training.devices=" + text})
+		require.NoError(t, err)
+		require.Equal(t, run.Training, again.Training)
+		plain, err := Parse("run.yaml", []byte(least), nil)
+		require.NoError(t, err)
+		for _, c := range Changes(plain, run) {
+			require.Equal(t, "training.devices was 1, now "+text, c.String())
+			require.Empty(t, c.Why, "a run goes on with other devices")
+		}
+	}
 }

@@ -194,6 +194,9 @@ func assign(into reflect.Value, tree map[string]any, path string) (problems []pr
 // decode puts one value into a field, or tells what is needed. Nothing is bent: a number
 // is not a text, a fraction not a whole number.
 func decode(field reflect.Value, value any) (need string) {
+	if d, ok := field.Addr().Interface().(*Devices); ok {
+		return d.set(value)
+	}
 	v := reflect.ValueOf(value)
 	switch kind := field.Kind(); {
 	case kind == reflect.String:

@@ -1,9 +1,12 @@
 package eval
 
 import (
+	"errors"
 	"math/bits"
 	"slices"
+	"sync"
 
+	"github.com/gomlx/compute"
 	"github.com/gomlx/gomlx/core/graph"
 	"github.com/gomlx/gomlx/core/tensors"
 
@@ -111,8 +114,21 @@ func crosses(border int, sequences [][]int32) bool {
 	return over > 0 && over < len(sequences)
 }
 
-// score adds the log-probabilities of all that is asked to scores.
+// score adds the log-probabilities of all that is asked to scores. Each device on which the
+// model lies takes its share of the forks.
 func (f *Forks) score(forks []fork, scores [][]Score) error {
+	each := (len(forks) + f.model.Devices() - 1) / f.model.Devices()
+	errs := make([]error, f.model.Devices())
+	var all sync.WaitGroup
+	for device, part := range slices.Collect(slices.Chunk(forks, each)) {
+		all.Go(func() { errs[device] = f.scoreOn(device, part, scores) })
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+// scoreOn is score on one device.
+func (f *Forks) scoreOn(device int, forks []fork, scores [][]Score) error {
 	rows, width, count := 1<<bits.Len(uint(len(forks)-1)), 0, 0
 	for _, k := range forks {
 		width, count = max(width, len(k.ids)), count+len(k.asked)
@@ -136,7 +152,7 @@ func (f *Forks) score(forks []fork, scores [][]Score) error {
 			n++
 		}
 	}
-	values, err := f.run(tensors.FromFlatDataAndDimensions(ids, rows, width), tensors.FromFlatDataAndDimensions(positions, rows, width),
+	values, err := f.run(device, tensors.FromFlatDataAndDimensions(ids, rows, width), tensors.FromFlatDataAndDimensions(positions, rows, width),
 		tensors.FromFlatDataAndDimensions(branches, rows, width), lengths, before, next)
 	if err != nil {
 		return err
@@ -153,17 +169,23 @@ func (f *Forks) score(forks []fork, scores [][]Score) error {
 	return nil
 }
 
-func (f *Forks) run(inputs ...any) ([]float32, error) {
+func (f *Forks) run(device int, inputs ...any) ([]float32, error) {
 	var args []any
-	for _, t := range f.model.Tensors {
+	for _, t := range f.model.On(device) {
 		args = append(args, t)
 	}
 	if f.adapter != nil {
-		for _, t := range f.adapter.Owned().Tensors {
+		for _, t := range f.adapter.Owned().On(device) {
 			args = append(args, t)
 		}
 	}
-	outs, err := engine.Try1(func() []*tensors.Tensor { return f.exec.MustCall(append(args, inputs...)...) })
+	outs, err := engine.Try1(func() []*tensors.Tensor {
+		outs, _, err := f.exec.CallWithGraphOnDevice(compute.DeviceNum(device), append(args, inputs...)...)
+		if err != nil {
+			panic(err)
+		}
+		return outs
+	})
 	if err != nil {
 		return nil, err
 	}

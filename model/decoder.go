@@ -62,6 +62,7 @@ type Decoder struct {
 	Flash      bool             // attention by [nn.Flash], as [Model.FlashRefusal] allows it
 	Lengths    *Node            // the tokens of each row that is padded on the right [B]; nil: none is
 	MaxScores  int              // scores of the vocabulary that a loss holds at once; 0: [MaxScores]
+	Devices    int              // that share the rows, 0 and 1: one; the same result, its losses cut so that each computes its own
 	Segments   *Node            // which text of its row a token belongs to [B, T], none of which sees another; nil: a row is one text
 }
 
@@ -111,7 +112,7 @@ const maxOneHot = 8192
 
 // embed looks up ids [B, T] → [N, C].
 func (d *Decoder) embed(ids *Node) *Node {
-	table, n := d.Weights[embedName], ids.Shape().Size()
+	table, n := together(d.Weights[embedName], nil), ids.Shape().Size()
 	var x *Node
 	if d.Full && d.Vocabulary <= maxOneHot {
 		x = MatMul(OneHot(Reshape(ids, n), d.Vocabulary, table.DType()), table)
@@ -214,7 +215,7 @@ func (d *Decoder) Weight(layer int, site Site, after *Node) *Node {
 	if q, ok := d.quantised(layer, site); ok {
 		return q.weight(after)
 	}
-	w := d.Weights[site.WeightName(layer)]
+	w := together(d.Weights[site.WeightName(layer)], nil)
 	if d.InOut {
 		return TransposeAllDims(w, 1, 0)
 	}
@@ -223,10 +224,11 @@ func (d *Decoder) Weight(layer int, site Site, after *Node) *Node {
 
 // linear is the product with the weight of that name: x [N, in] → [N, out].
 func (d *Decoder) linear(x *Node, name string) *Node {
+	w := together(d.Weights[name], x)
 	if d.InOut {
-		return nn.Product(x, d.Weights[name])
+		return nn.Product(x, w)
 	}
-	return nn.Linear(x, d.Weights[name])
+	return nn.Linear(x, w)
 }
 
 func (d *Decoder) activate(x *Node) *Node {
@@ -252,7 +254,7 @@ func (d *Decoder) headWeight() string {
 func (d *Decoder) Logits(hidden *Node) *Node {
 	var logits *Node
 	if d.Tied {
-		logits = nn.Linear(hidden, d.Weights[d.headWeight()])
+		logits = nn.Linear(hidden, together(d.Weights[d.headWeight()], hidden))
 	} else {
 		logits = d.linear(hidden, d.headWeight())
 	}

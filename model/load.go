@@ -52,7 +52,7 @@ func (m *Model) Fingerprint() (string, error) {
 
 // Decoder places the model, whose tensors are params, into a graph.
 func (m *Model) Decoder(params map[string]*graph.Node) *Decoder {
-	return &Decoder{Description: m.Description, Weights: params, InOut: m.InOut, Quant: m.Quant}
+	return &Decoder{Description: m.Description, Weights: params, InOut: m.InOut, Quant: m.Quant, Devices: m.Devices()}
 }
 
 // numberFormats pairs the device's number formats with the files' and their names.
@@ -190,12 +190,13 @@ func (m *Model) upload(p place, t weights.Tensor, dtype string) error {
 	if turn {
 		slices.Reverse(shape.Dimensions)
 	}
-	tensor, err := m.Engine.Fill(shape, func(dst []byte) error { return t.Into(dst, file, turn) })
+	parts, err := m.Engine.FillEach(shape, func(dst []byte) error { return t.Into(dst, file, turn) })
 	if err != nil {
 		return err
 	}
 	t.Release()
-	m.Add(p.Name, tensor)
+	_, axis := m.Engine.Devices.Split(shape)
+	m.addParts(p.Name, parts, axis)
 	return nil
 }
 

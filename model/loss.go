@@ -42,7 +42,7 @@ func (d *Decoder) CrossEntropy(hidden, labels *Node) *Node {
 			toHead = plus(toHead, ConvertDType(gradients[1], dtypes.Float32))
 		}
 	}
-	loss = Add(StopGradient(loss), along(hidden, Concatenate(toHidden, 0)))
+	loss = Add(StopGradient(loss), along(hidden, d.rejoin(toHidden)))
 	if d.Full {
 		loss = Add(loss, along(head, toHead))
 	}
@@ -87,7 +87,8 @@ func (d *Decoder) pieces(hidden, labels *Node) []piece {
 	if most == 0 {
 		most = MaxScores
 	}
-	n := hidden.Shape().Dim(0)
+	devices := max(d.Devices, 1)
+	n := hidden.Shape().Dim(0) / devices // of each device, which holds its own scores
 	size := max(1, most/d.Vocabulary)
 	count := (n + size - 1) / size
 	if count <= 1 {
@@ -96,7 +97,24 @@ func (d *Decoder) pieces(hidden, labels *Node) []piece {
 	list := make([]piece, count)
 	for i := range list {
 		part := AxisRange(i*n/count, (i+1)*n/count)
-		list[i] = piece{SliceAxis(hidden, 0, part), SliceAxis(labels, 0, part)}
+		of := func(x *Node) *Node { // of the tokens of each device
+			dims := x.Shape().Dimensions
+			cut := SliceAxis(Reshape(x, append([]int{devices, n}, dims[1:]...)...), 1, part)
+			return Reshape(cut, append([]int{-1}, dims[1:]...)...)
+		}
+		list[i] = piece{of(hidden), of(labels)}
 	}
 	return list
+}
+
+// rejoin puts what belongs to the pieces' tokens [n, C] together again: [N, C].
+func (d *Decoder) rejoin(pieces []*Node) *Node {
+	devices, width := max(d.Devices, 1), pieces[0].Shape().Dim(1)
+	if devices == 1 {
+		return Concatenate(pieces, 0)
+	}
+	for i, p := range pieces {
+		pieces[i] = Reshape(p, devices, -1, width)
+	}
+	return Reshape(Concatenate(pieces, 1), -1, width)
 }

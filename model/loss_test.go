@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	lossTokens, lossHidden, lossWords = 23, 8, 37
+	lossTokens, lossHidden, lossWords = 24, 8, 37
 )
 
 // TestLossInPieces holds loss, gradients and right guesses of a loss in pieces against the
@@ -38,8 +38,8 @@ func TestLossInPieces(t *testing.T) {
 				d.Vocabulary, d.Hidden = lossWords, lossHidden
 				whole := lossOf(t, eng, &model.Decoder{Description: d, Full: full}, hidden, head, labels)
 				require.InDelta(t, plainLoss(hidden, head, labels, d.LogitCap), whole[0][0], 1e-3)
-				for _, most := range []int{lossWords - 1, 9 * lossWords} {
-					pieces := lossOf(t, eng, &model.Decoder{Description: d, Full: full, MaxScores: most}, hidden, head, labels)
+				for _, cut := range [][2]int{{lossWords - 1, 1}, {9 * lossWords, 1}, {5 * lossWords, 3}} { // scores and devices
+					pieces := lossOf(t, eng, &model.Decoder{Description: d, Full: full, MaxScores: cut[0], Devices: cut[1]}, hidden, head, labels)
 					require.InDelta(t, whole[0][0], pieces[0][0], 1e-4, "loss")
 					require.InDeltaSlice(t, whole[1], pieces[1], 1e-5, "gradient of the hidden states")
 					require.Equal(t, whole[3], pieces[3], "right guesses")

@@ -12,7 +12,9 @@ import (
 // Freezing, saving and counting follow such lists, never a substring of a name.
 type Params struct {
 	Names   []string
-	Tensors []*tensors.Tensor
+	Tensors []*tensors.Tensor   // on the first device
+	Others  [][]*tensors.Tensor // on each further device: copies, or other parts; devices.go
+	Axes    []int               // along which each tensor is cut into parts, -1 for whole; nil: all are whole
 }
 
 // Add appends a tensor.
@@ -52,24 +54,32 @@ func (p *Params) Nodes(inputs []*Node) (named map[string]*Node, rest []*Node) {
 }
 
 // Replace puts new tensors, such as a step's outputs, in the place of the old ones and
-// frees those.
-func (p *Params) Replace(with []*tensors.Tensor) error {
-	if len(with) != p.Len() {
-		return fmt.Errorf("params: %d tensors for %d names", len(with), p.Len())
-	}
-	for i, t := range with {
-		if err := p.Tensors[i].FinalizeAll(); err != nil {
-			return err
+// frees those. It takes a list for each device.
+func (p *Params) Replace(with ...[]*tensors.Tensor) error {
+	for _, list := range with {
+		if len(list) != p.Len() {
+			return fmt.Errorf("params: %d tensors for %d names", len(list), p.Len())
 		}
-		p.Tensors[i] = t
 	}
-	return nil
+	old := append([][]*tensors.Tensor{append([]*tensors.Tensor(nil), p.Tensors...)}, p.Others...)
+	copy(p.Tensors, with[0])
+	p.Others = with[1:]
+	return free(old)
 }
 
 // Free releases the tensors.
 func (p *Params) Free() {
-	for _, t := range p.Tensors {
-		_ = t.FinalizeAll()
+	_ = free(append(p.Others, p.Tensors))
+	p.Names, p.Tensors, p.Others, p.Axes = nil, nil, nil, nil
+}
+
+func free(lists [][]*tensors.Tensor) error {
+	for _, list := range lists {
+		for _, t := range list {
+			if err := t.FinalizeAll(); err != nil {
+				return err
+			}
+		}
 	}
-	p.Names, p.Tensors = nil, nil
+	return nil
 }

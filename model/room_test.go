@@ -4,8 +4,8 @@ import (
 	"testing"
 
 	"alphalora/internal/engine"
-	"alphalora/model/quant"
 	"alphalora/internal/fault"
+	"alphalora/model/quant"
 
 	"github.com/stretchr/testify/require"
 )

@@ -230,7 +230,7 @@ func (s *stored) upload(m *Model, p place, t weights.Tensor) (err error) {
 		}
 	}
 	for _, piece := range pieces {
-		tensor, err := m.Engine.Fill(shapes.Make(deviceFormats[piece.DType], piece.Shape...), func(dst []byte) error {
+		parts, err := m.Engine.FillEach(shapes.Make(deviceFormats[piece.DType], piece.Shape...), func(dst []byte) error {
 			copy(dst, piece.Data)
 			return nil
 		})
@@ -238,7 +238,7 @@ func (s *stored) upload(m *Model, p place, t weights.Tensor) (err error) {
 			return err
 		}
 		piece.Release()
-		m.Add(piece.Name, tensor)
+		m.addParts(piece.Name, parts, -1)
 	}
 	return nil
 }

@@ -388,5 +388,5 @@ func (k *keeper) restoreState(path string) error {
 			return err
 		}
 	}
-	return nil
+	return k.spread()
 }

@@ -30,7 +30,7 @@ func Emit(m *model.Model, a *moelora.Adapter, rows, length int, o Options) (stri
 	}
 	scalar := func(dtype dtypes.DType) shapes.Shape { return shapes.Make(dtype) }
 	dims = append(dims, shapes.Make(dtypes.Float32, 1+2*st.layers()), scalar(dtypes.Uint32), scalar(dtypes.Float32), scalar(dtypes.Float32))
-	for _, t := range st.inputs(batch) {
+	for _, t := range st.inputs(batch, 0) {
 		dims = append(dims, t.Shape())
 	}
 	return engine.Emit(func() {

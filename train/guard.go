@@ -160,16 +160,18 @@ func (s *stepper) forward(number, micro int, b data.Batch) (names []string, soun
 			flags[i] = Equal(ReduceSum(ConvertDType(IsFinite(x), dtypes.Int32), -1), Scalar(x.Graph(), dtypes.Int32, x.Shape().Dim(1)))
 		}
 		return []*Node{Stack(flags, 0)} // [places, B]
-	})
+	}, s.layout(s.owned.Len()+1)...)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer look.Finalize()
-	outs, err := look.call(shapeOf(b), append(join(s.frozen(), s.owned.Tensors, []*tensors.Tensor{tensors.FromScalar(s.key(number, micro))}), s.inputs(b)...))
+	outs, err := look.call(shapeOf(b), s.lanes(func(device int) []*tensors.Tensor {
+		return join(s.frozen(device), s.owned.On(device), []*tensors.Tensor{tensors.FromScalar(s.key(number, micro))}, s.inputs(b, device))
+	}))
 	if err != nil {
 		return nil, nil, err
 	}
-	sound, err = tensors.CopyFlatData[bool](outs[0])
+	sound, err = tensors.CopyFlatData[bool](outs[0][0])
 	return places.names, sound, err
 }
 

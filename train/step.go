@@ -23,7 +23,7 @@ type stepper struct {
 	adapter *moelora.Adapter // nil: full-parameter training
 	owned   *model.Params    // the variables that training moves
 	m, v    *model.Params    // AdamW's moments of those
-	zeros   *model.Params    // where each step's gradients start
+	zeros   *model.Params    // where each step's gradients start, and its sums
 	settings
 
 	accumulate, apply, judging *program
@@ -59,14 +59,19 @@ func newStepper(m *model.Model, a *moelora.Adapter, s settings) (*stepper, error
 		st.owned = a.Params
 	}
 	st.m, st.v, st.zeros = zerosLike(st.owned), zerosLike(st.owned), zerosLike(st.owned)
+	st.zeros.Add("sums", tensors.FromShape(shapes.Make(dtypes.Float32, 1+2*st.layers())))
+	if err := st.spread(); err != nil {
+		return nil, err
+	}
+	n := st.owned.Len()
 	var err error
-	if st.accumulate, err = st.compile("accumulate", st.accumulateGraph); err != nil {
+	if st.accumulate, err = st.compile("accumulate", st.accumulateGraph, st.layout(2*n+1+3)...); err != nil {
 		return nil, err
 	}
-	if st.apply, err = st.compile("apply", st.applyGraph); err != nil {
+	if st.apply, err = st.compile("apply", st.applyGraph, whole); err != nil {
 		return nil, err
 	}
-	st.judging, err = st.compile("validate", st.judgeGraph)
+	st.judging, err = st.compile("validate", st.judgeGraph, st.layout(n)...)
 	return st, err
 }
 
@@ -84,12 +89,12 @@ func zerosLike(p *model.Params) *model.Params {
 	return z
 }
 
-// frozen lists the base weights when an adapter trains.
-func (s *stepper) frozen() []*tensors.Tensor {
+// frozen lists the base weights on a device when an adapter trains.
+func (s *stepper) frozen(device int) []*tensors.Tensor {
 	if s.adapter == nil {
 		return nil
 	}
-	return s.model.Tensors
+	return s.model.On(device)
 }
 
 // accumulateGraph adds the gradients of one micro-batch to those before.
@@ -217,21 +222,23 @@ func (s *stepper) step(number int, batches []data.Batch, rate float64) (measured
 		grads.Free()
 		return s.report(batches, sums, float32(math.NaN())), nil
 	}
-	args := join(s.owned.Tensors, s.m.Tensors, s.v.Tensors, grads.Tensors)
-	args = append(args, tensors.FromScalar(float32(rate)), tensors.FromScalar(float32(number)))
 	end := s.timed(SpanApply, number)
-	outs, err := s.apply.call("a step", args)
+	outs, err := s.apply.call("a step", s.lanes(func(device int) []*tensors.Tensor {
+		return join(s.owned.On(device), s.m.On(device), s.v.On(device), grads.On(device),
+			[]*tensors.Tensor{tensors.FromScalar(float32(rate)), tensors.FromScalar(float32(number))})
+	}))
 	if err != nil {
 		return measured{}, err
 	}
 	grads.Free()
 	n := s.owned.Len()
 	for i, p := range []*model.Params{s.owned, s.m, s.v} {
-		if err := p.Replace(outs[i*n : (i+1)*n]); err != nil {
+		fresh := listOf(p.Names, outs, i*n, (i+1)*n)
+		if err := p.Replace(append([][]*tensors.Tensor{fresh.Tensors}, fresh.Others...)...); err != nil {
 			return measured{}, err
 		}
 	}
-	norm := tensors.ToScalar[float32](outs[3*n]) // waits for the engine
+	norm := tensors.ToScalar[float32](outs[0][3*n]) // waits for the engine
 	end()
 	return s.report(batches, sums, norm), nil
 }
@@ -239,15 +246,14 @@ func (s *stepper) step(number int, batches []data.Batch, rate float64) (measured
 // gradients sums the gradients and the measured parts over a step's micro-batches.
 func (s *stepper) gradients(number int, batches []data.Batch) (*model.Params, []float32, error) {
 	targets, tokens := totals(batches)
-	sums := tensors.FromFlatDataAndDimensions(make([]float32, 1+2*s.layers()), 1+2*s.layers())
-	grads := s.zeros
+	n, grads := s.owned.Len(), s.zeros
 	for i, b := range batches {
-		args := join(s.frozen(), s.owned.Tensors, grads.Tensors, []*tensors.Tensor{sums})
-		args = append(args, tensors.FromScalar(s.key(number, i)), tensors.FromScalar(1/float32(max(targets, 1))),
-			tensors.FromScalar(float32(b.Tokens())/float32(max(tokens, 1))))
-		args = append(args, s.inputs(b)...)
 		end := s.timed(SpanAccumulate, number)
-		outs, err := s.accumulate.call(shapeOf(b), args)
+		outs, err := s.accumulate.call(shapeOf(b), s.lanes(func(device int) []*tensors.Tensor {
+			return join(s.frozen(device), s.owned.On(device), grads.On(device),
+				[]*tensors.Tensor{tensors.FromScalar(s.key(number, i)), tensors.FromScalar(1 / float32(max(targets, 1))),
+					tensors.FromScalar(float32(b.Tokens()) / float32(max(tokens, 1)))}, s.inputs(b, device))
+		}))
 		end()
 		if err != nil {
 			return nil, nil, err
@@ -255,31 +261,15 @@ func (s *stepper) gradients(number int, batches []data.Batch) (*model.Params, []
 		if grads != s.zeros {
 			grads.Free()
 		}
-		grads = &model.Params{Names: append([]string(nil), s.owned.Names...), Tensors: outs[:len(outs)-1]}
-		_ = sums.FinalizeAll()
-		sums = outs[len(outs)-1]
+		grads = listOf(s.zeros.Names, outs, 0, n+1)
 	}
 	end := s.timed(SpanAwait, number)
-	values, err := tensors.CopyFlatData[float32](sums)
+	sums, err := tensors.CopyFlatData[float32](grads.Tensors[n])
 	end()
 	if err != nil {
 		return nil, nil, fmt.Errorf("loss: not read from the device: %w", err)
 	}
-	return grads, values, nil
-}
-
-// inputs is a batch for the device: ids and labels [B, T], lengths [B], and of packed rows
-// segments [B, T].
-func (s *stepper) inputs(b data.Batch) []*tensors.Tensor {
-	list := []*tensors.Tensor{
-		tensors.FromFlatDataAndDimensions(b.IDs, b.Rows, b.Length),
-		tensors.FromFlatDataAndDimensions(b.Labels, b.Rows, b.Length),
-		tensors.FromFlatDataAndDimensions(b.Lengths, b.Rows),
-	}
-	if b.Segments != nil {
-		list = append(list, tensors.FromFlatDataAndDimensions(b.Segments, b.Rows, b.Length))
-	}
-	return list
+	return without(grads, n), sums, nil
 }
 
 // shapeOf tells what of a batch a graph is compiled for.

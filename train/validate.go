@@ -107,12 +107,14 @@ func (s *stepper) judge(ctx context.Context, held *data.Batcher) (loss, accuracy
 			return 0, 0, err
 		}
 		for _, b := range batches {
-			outs, err := s.judging.call(shapeOf(b), append(join(s.frozen(), s.owned.Tensors), s.inputs(b)...))
+			outs, err := s.judging.call(shapeOf(b), s.lanes(func(device int) []*tensors.Tensor {
+				return join(s.frozen(device), s.owned.On(device), s.inputs(b, device))
+			}))
 			if err != nil {
 				return 0, 0, err
 			}
-			loss += float64(tensors.ToScalar[float32](outs[0]))
-			accuracy += float64(tensors.ToScalar[int32](outs[1]))
+			loss += float64(tensors.ToScalar[float32](outs[0][0]))
+			accuracy += float64(tensors.ToScalar[int32](outs[0][1]))
 			targets += b.Targets
 		}
 	}

@@ -51,6 +51,7 @@ Benchmarks: ` + strings.Join(names, ", "),
 		Example: "  alphalora eval --model models/mistral-7b --adapter runs/csqa/adapter --benchmark commonsenseqa --data benchmarks",
 	}
 	e := &evaluating{subject: addSubject(cmd, "top-k")}
+	addDevices(cmd, e.subject)
 	jsonPath := addJSON(cmd)
 	e.flags(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -194,6 +195,7 @@ func (a *app) evaluate(ctx context.Context, e *evaluating) (eval.Report, error) 
 // answer evaluates one benchmark.
 func (a *app) answer(ctx context.Context, e *evaluating, q question, local *eval.Local, journal *eval.Journal) (eval.Result, error) {
 	o := e.options
+	o.Batch *= local.Generator.Devices() // as many rows as ever on each device
 	o.Counter = local
 	if journal != nil {
 		o.Done, o.Record = journal.Done(q.Name), journal.Append

@@ -38,6 +38,7 @@ the batch. --prompts reads one JSON object {"prompt": "..."} or one JSON string 
 		Example: `  alphalora generate --model models/mistral-7b --prompt "Once upon a time" --max-new-tokens 40`,
 	}
 	sub := addSubject(cmd, "adapter-top-k")
+	addDevices(cmd, sub)
 	s := addSampling(cmd, 128, 0)
 	jsonPath := addJSON(cmd)
 	f := cmd.Flags()

@@ -21,6 +21,7 @@ type subject struct {
 	model, adapter, dtype string
 	topK, batch           int
 	quant                 quantisation
+	devices               string // that share the work: a number or all; empty: one
 }
 
 // addSubject gives cmd the flags of a subject; topK names the one for the adapter's
@@ -51,14 +52,23 @@ func (a *app) load(ctx context.Context, s *subject) (*loaded, error) {
 	if s.model == "" {
 		return nil, fault.Input("--model", "name a model directory", "is missing")
 	}
+	eng, err := a.engine(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.useDevices(eng); err != nil {
+		return nil, err
+	}
 	l := &loaded{}
-	var err error
 	if l.Model, err = a.loadModel(ctx, s.model, s.dtype, s.quant); err != nil {
 		return nil, err
 	}
 	var adapter model.Adapter
 	if s.adapter != "" {
 		if l.adapter, err = moelora.Load(s.adapter, l.Model, s.topK); err != nil {
+			return nil, err
+		}
+		if err := l.adapter.Params.Spread(eng); err != nil {
 			return nil, err
 		}
 		adapter = l.adapter

@@ -38,6 +38,7 @@ special tokens.`,
 		Example: "  alphalora score --model models/mistral-7b --text sample.txt --json -",
 	}
 	s := addSubject(cmd, "top-k")
+	addDevices(cmd, s)
 	jsonPath := addJSON(cmd)
 	ids := cmd.Flags().String("ids", "", "JSON `FILE` with a list of token-id lists")
 	text := cmd.Flags().String("text", "", "text `FILE`")

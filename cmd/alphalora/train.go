@@ -143,6 +143,9 @@ func (a *app) prepare(ctx context.Context, run configs.Run) (*prepared, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := r.useDevices(a, eng); err != nil {
+		return nil, err
+	}
 	how, err := a.quantised(quantisation{run.ModelQuant, run.QuantCache})
 	if err != nil {
 		return nil, err

@@ -60,6 +60,10 @@ type Engine struct {
 	Plugin  string          // path of the PJRT plugin; empty for the pure-Go backend
 	Skipped []string        // why each better engine was passed over, best first
 	GPU     *GPU            // the first that is used, as it was before this process took of it; nil: none, or not told
+	Devices Devices         // on which a job runs, as [Engine.Use] has set it
+
+	threads int               // of a CPU's pool, where [Engine.Use] has chosen it
+	older   []compute.Backend // with fewer threads; what was made on them stays valid
 }
 
 // Open opens the engine called name. An empty name means the environment variable
@@ -158,4 +162,8 @@ func (e *Engine) GPUMemory() (total, free int64) {
 }
 
 // Close releases the backend; the engine is of no use afterwards.
-func (e *Engine) Close() { e.Backend.Finalize() }
+func (e *Engine) Close() {
+	for _, b := range append(e.older, e.Backend) {
+		b.Finalize()
+	}
+}

@@ -16,6 +16,7 @@ import (
 	"alphalora/internal/fault"
 	"alphalora/model"
 
+	"github.com/gomlx/compute"
 	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
 	"github.com/gomlx/gomlx/core/tensors"
 )
@@ -26,10 +27,9 @@ type Generator struct {
 	adapter model.Adapter // nil: the base model alone
 	rows    int           // B at most
 	inPlace bool
-	chunk   int              // tokens that one execution decodes at most
-	graphs  map[kernel]*Exec // compiled as they are needed, again for each shape
-	shapes  map[string]*Shapes
-	price   float64 // as in [Shapes]
+	chunk   int // tokens that one execution decodes at most
+	device  int // of those that the model lies on; the first, but for what share hands out
+	*compiled
 }
 
 // kernel names a graph of a generator.
@@ -45,8 +45,8 @@ func New(m *model.Model, adapter model.Adapter, rows int) (*Generator, error) {
 	if rows < 1 || rows > 1<<16 {
 		return nil, fault.Input("batch", "use 1 to 65536", "%d rows", rows)
 	}
-	g := &Generator{model: m, adapter: adapter, rows: rows, inPlace: true, chunk: loopChunk, graphs: map[kernel]*Exec{},
-		shapes: map[string]*Shapes{}, price: NewShapes(m).price}
+	g := &Generator{model: m, adapter: adapter, rows: rows, inPlace: true, chunk: loopChunk,
+		compiled: &compiled{graphs: map[kernel]*Exec{}, shapes: map[string]*Shapes{}, price: NewShapes(m).price}}
 	if m.Engine.Name == engine.Go { // it has no DynamicUpdateSlice, and its While fails on closures of this size
 		g.inPlace, g.chunk = false, 1
 	}
@@ -62,6 +62,22 @@ func (g *Generator) Close() {
 
 // run executes the graph of a name, built at the first call.
 func (g *Generator) run(k kernel, build func([]*Node) []*Node, args ...any) ([]*tensors.Tensor, error) {
+	exec, err := g.graph(k, build)
+	if err != nil {
+		return nil, err
+	}
+	return engine.Try1(func() []*tensors.Tensor {
+		outs, _, err := exec.CallWithGraphOnDevice(compute.DeviceNum(g.device), args...)
+		if err != nil {
+			panic(err)
+		}
+		return outs
+	})
+}
+
+func (g *Generator) graph(k kernel, build func([]*Node) []*Node) (*Exec, error) {
+	g.Lock()
+	defer g.Unlock()
 	exec := g.graphs[k]
 	if exec == nil {
 		var err error
@@ -71,7 +87,7 @@ func (g *Generator) run(k kernel, build func([]*Node) []*Node, args ...any) ([]*
 		exec.WithName(k.name).SetMaxCache(-1)
 		g.graphs[k] = exec
 	}
-	return engine.Try1(func() []*tensors.Tensor { return exec.MustCall(args...) })
+	return exec, nil
 }
 
 // Greedy continues each prompt by at most limit tokens, until one of ends comes, with
@@ -81,13 +97,14 @@ func (g *Generator) Greedy(ctx context.Context, prompts [][]int32, limit int, en
 }
 
 // Generate continues each prompt. Prompts are taken in batches, longest first, and
-// answered in their own order; what an output is does not depend on the batches, up to
+// answered in their own order, on all devices on which the model lies; what an output is does not depend on the batches, up to
 // the rounding of products of another shape. When ctx is cancelled, the outputs hold
 // what had come by then, beside the context's error.
 func (g *Generator) Generate(ctx context.Context, prompts [][]int32, o Options) ([]Output, error) {
 	if err := o.check(g.model.Vocabulary); err != nil {
 		return nil, err
 	}
+	o.Emit = oneAtATime(o.Emit)
 	rows := make([]*row, len(prompts))
 	for i, p := range prompts {
 		if err := g.checkIDs(i, p); err != nil {
@@ -95,18 +112,15 @@ func (g *Generator) Generate(ctx context.Context, prompts [][]int32, o Options) 
 		}
 		rows[i] = newRow(&o, i, p, g.model.Vocabulary)
 	}
-	done := 0
-	for _, part := range g.batches(rows) {
-		err := g.batch(ctx, part, &o)
-		done += len(part)
-		if err != nil {
-			return collect(rows), err
+	done := counter(o.Progress)
+	err := share(g, g.batches(rows), func(on *Generator, part []*row) error {
+		err := on.batch(ctx, part, &o)
+		if err == nil {
+			done(len(part))
 		}
-		if o.Progress != nil {
-			o.Progress(done)
-		}
-	}
-	return collect(rows), nil
+		return err
+	})
+	return collect(rows), err
 }
 
 func collect(rows []*row) []Output {
@@ -136,11 +150,11 @@ func (g *Generator) checkIDs(row int, ids []int32) error {
 // leaves are the inputs that every graph of a generator starts with.
 func (g *Generator) leaves() []any {
 	var args []any
-	for _, t := range g.model.Tensors {
+	for _, t := range g.model.On(g.device) {
 		args = append(args, t)
 	}
 	if g.adapter != nil {
-		for _, t := range g.adapter.Owned().Tensors {
+		for _, t := range g.adapter.Owned().On(g.device) {
 			args = append(args, t)
 		}
 	}

@@ -27,11 +27,11 @@ func (g *Generator) LogProbs(ctx context.Context, sequences [][]int32, progress 
 	}
 	slices.SortStableFunc(order, func(a, b int) int { return len(sequences[b]) - len(sequences[a]) })
 	scores := make([][]float64, len(sequences))
-	for start := 0; start < len(order); start += g.rows {
+	done := counter(progress)
+	err := share(g, slices.Collect(slices.Chunk(order, g.rows)), func(g *Generator, part []int) error {
 		if err := ctx.Err(); err != nil {
-			return nil, err
+			return err
 		}
-		part := order[start:min(start+g.rows, len(order))]
 		shape := g.shape("score", g.fit(len(part)), Bucket(len(sequences[part[0]])))
 		rows, length := shape[0], shape[1]
 		flat, lengths := make([]int32, rows*length), make([]int32, rows)
@@ -42,7 +42,7 @@ func (g *Generator) LogProbs(ctx context.Context, sequences [][]int32, progress 
 		args := append(g.leaves(), tensors.FromFlatDataAndDimensions(flat, rows, length), tensors.FromFlatDataAndDimensions(lengths, rows))
 		values, err := g.floats(kernel{name: "score"}, g.scoreGraph, args)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		for i, at := range part {
 			scores[at] = make([]float64, len(sequences[at])-1)
@@ -50,9 +50,11 @@ func (g *Generator) LogProbs(ctx context.Context, sequences [][]int32, progress 
 				scores[at][j] = float64(values[i*length+j])
 			}
 		}
-		if progress != nil {
-			progress(start + len(part))
-		}
+		done(len(part))
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return scores, nil
 }

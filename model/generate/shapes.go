@@ -61,6 +61,8 @@ func holds(shape, wanted []int) bool {
 // shape is the shape of the next batch for the graph of a name: rows, length and, for
 // prefill, the slots behind it.
 func (g *Generator) shape(name string, wanted ...int) []int {
+	g.Lock()
+	defer g.Unlock()
 	if g.shapes[name] == nil {
 		g.shapes[name] = &Shapes{price: g.price}
 	}
