@@ -110,16 +110,15 @@ func Divisible(micro, batch, devices int) error {
 	return fault.Input(fmt.Sprintf("training.micro_batch %d", micro), remedy, "its rows cannot be divided over %d devices", devices)
 }
 
-// On is the estimate for one of several devices; where they share a memory, as those of one
-// processor do, for all of them.
+// On turns the estimate for one device and its rows, with all weights, into that for one of
+// several; where they share a memory, as those of one processor do, for all of them.
 func (m Memory) On(d engine.Devices, shared bool) Memory {
 	n := int64(max(d.Count, 1))
-	m.Activations /= n // of its rows
 	if d.Divided {
 		m.Weights /= n
 	}
 	if shared {
-		m.Weights, m.Trained, m.Activations = m.Weights*n, m.Trained*n, m.Activations*n
+		m.Weights, m.Trained, m.Activations, m.Scores = m.Weights*n, m.Trained*n, m.Activations*n, m.Scores*n
 	}
 	return m
 }

@@ -59,7 +59,7 @@ func leg(t *testing.T, dir, from string, devices int, divided bool) []Metrics {
 	m, a := small(t, onDevices(t, devices, divided))
 	require.Equal(t, divided, m.Tensors[0].Rank() == 4, "the embedding is divided or whole")
 	err = Run(t.Context(), m, a, dealt, Options{Output: dir, Seed: 4, Schedule: Schedule{Kind: "linear", Peak: 1e-2, Warmup: 3, Total: deviceSteps},
-		Optimizer: quick().optimizer, MaxGradNorm: 1, Dropout: 0.1, Balance: 0.01, ZLoss: 0.001, Validation: Validation{Held: held, Every: 10},
+		Optimizer: quick().optimizer, MaxGradNorm: 1, Rematerialise: divided, Dropout: 0.1, Balance: 0.01, ZLoss: 0.001, Validation: Validation{Held: held, Every: 10},
 		Checkpoints: Checkpoints{Dir: filepath.Join(dir, "checkpoints"), Every: 10, Keep: 3, Resume: from != "", From: from}})
 	require.NoError(t, err)
 	rows, err := ReadMetrics(dir)
@@ -75,7 +75,8 @@ const patience = " --xla_cpu_collective_call_terminate_timeout_seconds=600"
 const dumpVariable = "ALPHALORA_TEST_DUMP"
 
 // TestDevicesKeepTheCurve trains on one device and on four, and goes on with a run of four
-// on one, and with that on four that divide the base; all have the same curve. It does so
+// on one, and with that on four that divide the base and compute layers again in the backward
+// pass; all have the same curve. It does so
 // in a process of its own, in which XLA writes down what it compiles: each of four devices
 // does a quarter of the work, and exchanges what docs/scaling.md says.
 func TestDevicesKeepTheCurve(t *testing.T) {
@@ -105,16 +106,17 @@ func TestDevicesKeepTheCurve(t *testing.T) {
 	}
 	gradients := 4 * int64(a.Params.Count())
 	const sums = 512 // the loss and what routers sum, of all tokens
+	require.Equal(t, one.work, 4*whole.work, "a quarter of the work each, none of it twice")
+	require.Greater(t, divided.work, whole.work, "the forward pass twice")
+	require.Less(t, divided.work, 2*whole.work)
 	for _, c := range []compiled{whole, divided} {
 		require.Equal(t, 4, c.partitions)
-		require.Equal(t, one.work, 4*c.work, "a quarter of the work each, none of it twice")
 		require.GreaterOrEqual(t, c.exchanged["all-reduce"], gradients)
 		require.Less(t, c.exchanged["all-reduce"], gradients+sums)
 	}
 	require.Len(t, whole.exchanged, 1, "nothing but sums")
 	require.Len(t, divided.exchanged, 2, "nothing but sums and weights")
-	embedding := 4 * int64(m.Vocabulary*m.Hidden)
-	require.Equal(t, matrices+embedding, divided.exchanged["all-gather"], "each matrix once, the embedding for the scores too")
+	require.Equal(t, 2*matrices, divided.exchanged["all-gather"], "once forward, once backward; the embedding for the tokens and for the scores")
 	require.Equal(t, whole.inputs-matrices*3/4, divided.inputs, "a quarter of the matrices each")
 	for _, c := range dumped(t, dir, "apply") {
 		require.Empty(t, c.exchanged)
