@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -181,11 +182,14 @@ func (a *app) sweep(ctx context.Context, s *sweeping) (*swept, error) {
 	}
 	stopped := a.runAll(ctx, s, p)
 	result, err := s.sumUp(p)
-	if err == nil && len(result.Cells) > 0 {
-		err = result.publish(p)
+	if err != nil {
+		return nil, cmp.Or(stopped, err)
 	}
 	if stopped != nil {
 		a.say("sweep: %d of %d cells are done, the same call goes on from there", len(result.Cells), len(p.trials))
+	}
+	if len(result.Cells) > 0 {
+		err = result.publish(p)
 	}
 	return result, errors.Join(stopped, err)
 }
@@ -195,10 +199,10 @@ func (a *app) runAll(ctx context.Context, s *sweeping, p *plan) error {
 		if t.sharedWith >= 0 {
 			continue
 		}
-		if done, err := t.done(); done || err != nil {
-			if err != nil {
-				return err
-			}
+		switch done, err := t.done(); {
+		case err != nil:
+			return err
+		case done:
 			continue
 		}
 		a.say("sweep: cell %d of %d: %s with %d experts %v, seed %d", i+1, len(p.trials), t.label(), t.Experts, t.Allocation, t.Seed)

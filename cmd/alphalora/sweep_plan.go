@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -50,7 +49,7 @@ func (c cell) label() string {
 	return c.Strategy + " by " + c.Metric
 }
 
-// written is plan.json: what all runs of a sweep have in common, and the cells of all calls,
+// sweepPlan is plan.json: what all runs of a sweep have in common, and the cells of all calls,
 // in the order in which they were asked for.
 type sweepPlan struct {
 	Format   int               `json:"format_version"`
@@ -264,13 +263,4 @@ func parsePlan(content []byte) (p sweepPlan, err error) {
 		seen[c] = true
 	}
 	return p, nil
-}
-
-// seedsOf lists the seeds of some trials, ascending.
-func seedsOf(list []trial) []int64 {
-	seeds := map[int64]bool{}
-	for _, t := range list {
-		seeds[t.Seed] = true
-	}
-	return slices.Sorted(maps.Keys(seeds))
 }
