@@ -189,7 +189,7 @@ func (a *app) sweep(ctx context.Context, s *sweeping) (*swept, error) {
 		a.say("sweep: %d of %d cells are done, the same call goes on from there", len(result.Cells), len(p.trials))
 	}
 	if len(result.Cells) > 0 {
-		err = result.publish(p)
+		err = a.publish(result, p)
 	}
 	return result, errors.Join(stopped, err)
 }

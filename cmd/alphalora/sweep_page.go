@@ -15,7 +15,7 @@ import (
 
 // publish writes what a sweep has come to into its output directory: JSON, CSV, a page, and
 // the page's charts as files.
-func (r *swept) publish(p *plan) error {
+func (a *app) publish(r *swept, p *plan) error {
 	page := report.Page{Title: "Sweep of " + filepath.Base(filepath.Clean(r.Model)),
 		Subtitle: "Strategies, totals of experts, metrics and seeds over one configuration",
 		Facts: []report.Fact{{Label: "Cells done, of " + strconv.Itoa(r.Planned), Value: strconv.Itoa(len(r.Cells))},
@@ -42,8 +42,7 @@ func (r *swept) publish(p *plan) error {
 		}
 		page.Sections = append(page.Sections, section)
 	}
-	app := &app{}
-	return errors.Join(app.writeJSON(filepath.Join(r.Output, "sweep.json"), r), r.writeCSV(filepath.Join(r.Output, "sweep.csv")),
+	return errors.Join(a.writeJSON(filepath.Join(r.Output, "sweep.json"), r), r.writeCSV(filepath.Join(r.Output, "sweep.csv")),
 		report.Write(filepath.Join(r.Output, "sweep.html"), page))
 }
 
