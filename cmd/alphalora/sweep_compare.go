@@ -68,11 +68,12 @@ func (r *swept) against(of, other sweptGroup, on string) (sweptComparison, error
 		} else {
 			differences = append(differences, *b.ZeroShot-*a.ZeroShot)
 		}
-		for i, g := range a.graded {
-			if slices.Contains(r.ZeroShot, g.Benchmark) != (on == onZeroShot) {
+		for _, g := range a.graded {
+			same := slices.IndexFunc(b.graded, func(o eval.Graded) bool { return o.Benchmark == g.Benchmark })
+			if same < 0 || slices.Contains(r.ZeroShot, g.Benchmark) != (on == onZeroShot) {
 				continue
 			}
-			one, err := eval.Compare(g, b.graded[i])
+			one, err := eval.Compare(g, b.graded[same])
 			if err != nil {
 				return c, err
 			}
