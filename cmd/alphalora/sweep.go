@@ -42,7 +42,8 @@ one expert a layer, of the same total rank.
 In the configuration's output directory: runs/ with a directory of train for each run and its
 eval.json, sweep.json, sweep.csv, sweep.html and charts/. Cells that give the same experts to the
 same layers with the same seed are one run. A call that was stopped goes on when it is repeated,
-and a call with other strategies, totals, metrics or seeds adds its cells: the table covers all.
+and a call with other strategies, totals, metrics or seeds adds its cells: the table covers all
+that are done.
 A call with another configuration, model, data or question is refused.`,
 		Args: cobra.NoArgs,
 		Example: "  alphalora sweep --config run.yaml --strategies alphalora,mola-2468,uniform --experts 80,160,224 --seeds 1,2,3" +
@@ -194,10 +195,15 @@ func (a *app) sweep(ctx context.Context, s *sweeping) (*swept, error) {
 	return result, errors.Join(stopped, err)
 }
 
+// runAll runs the call's cells that are not done. Those that earlier calls left are theirs.
 func (a *app) runAll(ctx context.Context, s *sweeping, p *plan) error {
+	asked := s.cells()
 	for i, t := range p.trials {
-		if t.sharedWith >= 0 {
+		if !slices.Contains(asked, t.cell) {
 			continue
+		}
+		if t.sharedWith >= 0 {
+			t = p.trials[t.sharedWith]
 		}
 		switch done, err := t.done(); {
 		case err != nil:

@@ -176,9 +176,14 @@ func goesOnOnlyAsBegun(t *testing.T, config, output string, args []string) {
 	refused(t, "data of moods was", args...)
 	edit(t, filepath.Join(tasks, "moods", "test.json"), replaced("temper", "mood"))
 
-	done(t, append(without(without(args, "--seeds"), "--strategies"), "--seeds", "3", "--strategies", "uniform")...)
+	earlier := without(without(args, "--seeds"), "--strategies")
+	stopping, stop := context.WithCancel(t.Context())
+	out := &stopper{at: "cell 11 of 11: lora with 20 experts", cancel: stop}
+	require.ErrorIs(t, run(stopping, newApp(out, out), append(earlier, "--seeds", "3", "--strategies", "lora")), context.Canceled)
+	done(t, append(earlier, "--seeds", "3", "--strategies", "uniform")...)
 	r := sweptIn(t, output)
 	require.Len(t, r.Cells, 11)
+	require.Equal(t, 12, r.Planned, "what an earlier call left is not this one's to run")
 	require.Equal(t, []int64{1, 2, 3}, r.Groups[2].Seeds)
 	edit(t, filepath.Join(r.Cells[0].Run, "eval.json"), func(b []byte) []byte { return b[:len(b)/2] })
 	refused(t, "eval.json: record 1 is not JSON", args...)
