@@ -168,5 +168,9 @@ func named[T any](kind, name string, table []T, nameOf func(T) string) (T, error
 		names[i] = nameOf(t)
 	}
 	var none T
-	return none, fault.Input(fmt.Sprintf("%s %q", kind, name), "use one of "+strings.Join(names, ", "), "unknown %s", kind)
+	remedy := "use one of " + strings.Join(names, ", ")
+	if meant := fault.Nearest(name, names); meant != "" {
+		remedy = "did you mean " + meant + "? " + remedy
+	}
+	return none, fault.Input(fmt.Sprintf("%s %q", kind, name), remedy, "unknown %s", kind)
 }

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"unicode"
 
-	"github.com/agnivade/levenshtein"
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/token"
@@ -286,17 +285,7 @@ func shown(value any) string {
 
 // nearest finds the key that was meant, if one is near, and says what there is.
 func nearest(key string, names []string) (meant, hint string) {
-	limit := max(2, len(key)/3)
-	for _, name := range names {
-		d := levenshtein.ComputeDistance(key, name)
-		if len(key) >= 3 && strings.HasPrefix(name, key) {
-			d = 1
-		}
-		if d <= limit && d < len(key) {
-			meant, limit = name, d-1
-		}
-	}
-	if meant != "" {
+	if meant = fault.Nearest(key, names); meant != "" {
 		return meant, "did you mean " + meant + "?"
 	}
 	return "", "there are " + strings.Join(names, ", ")

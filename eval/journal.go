@@ -130,6 +130,14 @@ func (j *Journal) take(n int, line []byte, run map[string]string) error {
 
 // same refuses to go on with a run that depends on anything else.
 func (j *Journal) same(before, now map[string]string) error {
+	if changed := Changed(before, now); len(changed) > 0 {
+		return j.bad("call it as before, or remove the file to begin anew", "holds answers of another evaluation: %s", strings.Join(changed, "; "))
+	}
+	return nil
+}
+
+// Changed says of each name whose value differs what it was and is, in alphabetical order.
+func Changed(before, now map[string]string) []string {
 	all := maps.Clone(before)
 	maps.Copy(all, now)
 	var changed []string
@@ -138,10 +146,7 @@ func (j *Journal) same(before, now map[string]string) error {
 			changed = append(changed, fmt.Sprintf("%s was %s, now %s", name, shown(before[name]), shown(now[name])))
 		}
 	}
-	if len(changed) > 0 {
-		return j.bad("call it as before, or remove the file to begin anew", "holds answers of another evaluation: %s", strings.Join(changed, "; "))
-	}
-	return nil
+	return changed
 }
 
 func shown(value string) string {

@@ -153,7 +153,12 @@ func (d *demo) write() error {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
-		if err := errorsOf(writeRecords(filepath.Join(dir, "train.json"), t.Train), writeRecords(filepath.Join(dir, "test.json"), t.Test)); err != nil {
+		own := benchmark.Own{Format: string(t.Format)}
+		if t.Format == seedling.Label {
+			own.Labels = t.Answers
+		}
+		if err := errorsOf(writeRecords(filepath.Join(dir, "train.json"), t.Train), writeRecords(filepath.Join(dir, "test.json"), t.Test),
+			d.app.writeJSON(filepath.Join(dir, benchmark.OwnFile), own)); err != nil {
 			return err
 		}
 		all = append(all, t.Train...)
@@ -186,12 +191,10 @@ func writeRecords(path string, records []seedling.Record) error {
 // question reads a task back through the benchmark reader. A number task has no options
 // of its own: its likelihood choice is among every number that the task can have.
 func (d *demo) question(t seedling.Task) (question, error) {
-	formats := map[seedling.Format]benchmark.Format{seedling.Choice: benchmark.Choice, seedling.Label: benchmark.Label, seedling.Number: benchmark.Number}
-	var labels []string
-	if t.Format == seedling.Label {
-		labels = t.Answers
+	b, err := benchmark.FindIn(d.path("tasks"), t.Name)
+	if err != nil {
+		return question{}, err
 	}
-	b := benchmark.New(t.Name, formats[t.Format], labels)
 	items, err := b.Load(d.path("tasks"), "test")
 	if err != nil {
 		return question{}, err

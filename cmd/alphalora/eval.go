@@ -54,6 +54,7 @@ Benchmarks: ` + strings.Join(names, ", "),
 	addDevices(cmd, e.subject)
 	jsonPath := addJSON(cmd)
 	e.flags(cmd.Flags())
+	cmd.Flags().StringVar(&e.samples, "samples", "", "write every answer with its prompt as JSONL to `FILE`")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := e.check(); err != nil {
 			return err
@@ -71,7 +72,7 @@ Benchmarks: ` + strings.Join(names, ", "),
 }
 
 func (e *evaluating) flags(f *pflag.FlagSet) {
-	f.StringSliceVar(&e.benchmarks, "benchmark", nil, "names of benchmarks (required)")
+	f.StringSliceVar(&e.benchmarks, "benchmark", nil, "names of benchmarks, or of folders of DIR with a benchmark.json (required)")
 	f.StringVar(&e.data, "data", "", "`DIR` of the benchmarks' files (required)")
 	f.StringVar(&e.split, "split", "test", "which split to evaluate")
 	f.IntVar(&e.limit, "limit", 0, "evaluate only the first items (0: all)")
@@ -80,7 +81,6 @@ func (e *evaluating) flags(f *pflag.FlagSet) {
 	f.IntVar(&e.options.MaxNewTokens, "max-new-tokens", 128, "most tokens of one answer")
 	f.StringVar(&e.rule, "answer-rule", "", "which answer of several counts: strict, first or last (default: as published for the format)")
 	f.StringVar(&e.over, "over-context", "allow", "what to do with prompts longer than the model's context: allow, truncate or error")
-	f.StringVar(&e.samples, "samples", "", "write every answer with its prompt as JSONL to `FILE`")
 	f.BoolVar(&e.shared, "shared-prefix", true, "by likelihood: compute what the choices of a prompt share once (false: every choice anew)")
 }
 
@@ -116,7 +116,7 @@ type question struct {
 // questions reads the items before any model is loaded: what is wrong with them shows at once.
 func (e *evaluating) questions() ([]question, error) {
 	if len(e.benchmarks) == 0 || e.data == "" {
-		return nil, fault.Input("the call", "see alphalora eval --help", "--benchmark and --data are needed")
+		return nil, fault.Input("the call", "see --help", "--benchmark and --data are needed")
 	}
 	if e.limit < 0 {
 		return nil, fault.Input(fmt.Sprintf("--limit %d", e.limit), "0 is all items", "is negative")
@@ -136,7 +136,7 @@ func (e *evaluating) questions() ([]question, error) {
 }
 
 func (e *evaluating) question(name string) (question, error) {
-	b, err := benchmark.Find(name)
+	b, err := benchmark.FindIn(e.data, name)
 	if err != nil {
 		return question{}, err
 	}

@@ -45,8 +45,9 @@ func (e *evaluating) run(l *loaded, list []question) (map[string]string, error) 
 	if err != nil {
 		return nil, err
 	}
-	run := map[string]string{"program": readBuild().version(), "engine": l.Engine.Name, "dtype": l.DType(), "model-quant": l.Quant.String(), "model": model, "split": e.split,
-		"by": e.by, "prompt": e.prompt, "over-context": e.over, "answer-rule": e.rule, "top-k": fmt.Sprint(e.topK), "max-new-tokens": fmt.Sprint(e.options.MaxNewTokens)}
+	run := e.asked(list)
+	run["model-quant"] = l.Quant.String()
+	run["program"], run["engine"], run["dtype"], run["model"], run["top-k"] = readBuild().version(), l.Engine.Name, l.DType(), model, fmt.Sprint(e.topK)
 	files := map[string]string{"tokenizer": filepath.Join(e.model, "tokenizer.json")}
 	if e.adapter != "" {
 		files["adapter"], files["adapter configuration"] = filepath.Join(e.adapter, moelora.WeightsFile), filepath.Join(e.adapter, moelora.ConfigFile)
@@ -56,6 +57,13 @@ func (e *evaluating) run(l *loaded, list []question) (map[string]string, error) 
 			return nil, err
 		}
 	}
+	return run, nil
+}
+
+// asked lists what is asked and how, by name.
+func (e *evaluating) asked(list []question) map[string]string {
+	run := map[string]string{"split": e.split, "by": e.by, "prompt": e.prompt, "over-context": e.over, "answer-rule": e.rule,
+		"max-new-tokens": fmt.Sprint(e.options.MaxNewTokens)}
 	for _, q := range list {
 		h := sha256.New()
 		for _, it := range q.items {
@@ -63,7 +71,7 @@ func (e *evaluating) run(l *loaded, list []question) (map[string]string, error) 
 		}
 		run["data of "+q.Name] = fmt.Sprintf("%d items, SHA-256 %x", len(q.items), h.Sum(nil))
 	}
-	return run, nil
+	return run
 }
 
 func hashFile(path string) (string, error) {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/agnivade/levenshtein"
 	"github.com/spf13/cobra"
 
 	"alphalora/internal/engine"
@@ -29,6 +28,7 @@ var verbs = []func(*app) *cobra.Command{
 	exportCommand,
 	importCommand,
 	compareCommand,
+	sweepCommand,
 	dataCommand,
 	demoCommand,
 	benchCommand,
@@ -94,15 +94,13 @@ func started(a *app, cmd *cobra.Command) *cobra.Command {
 
 // unknownVerb refuses name and offers the verb nearest to it.
 func unknownVerb(root *cobra.Command, name string) error {
-	nearest, distance := "", 3
+	var names []string
 	for _, cmd := range root.Commands() {
-		if d := levenshtein.ComputeDistance(name, cmd.Name()); d < distance {
-			nearest, distance = cmd.Name(), d
-		}
+		names = append(names, cmd.Name())
 	}
 	remedy := "see alphalora --help"
-	if nearest != "" {
-		remedy = "did you mean " + nearest + "? " + remedy
+	if meant := fault.Nearest(name, names); meant != "" {
+		remedy = "did you mean " + meant + "? " + remedy
 	}
 	return fault.Input(fmt.Sprintf("verb %q", name), remedy, "there is no such verb")
 }

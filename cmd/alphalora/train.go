@@ -164,11 +164,7 @@ func (a *app) prepare(ctx context.Context, run configs.Run) (*prepared, error) {
 // allocate finds how many experts each layer gets.
 func (r *prepared) allocate(ctx context.Context, a *app, d model.Description) error {
 	how := r.Allocation
-	request := alphalora.Request{Strategy: how.Strategy, Layers: d.Layers, Total: how.Experts, Beta: how.Beta,
-		PerLayer: how.PerLayer, Rounding: how.Rounding}
-	if !r.Adapter.Mixes() {
-		request = alphalora.Request{Strategy: "uniform", Layers: d.Layers, Total: d.Layers, Rounding: how.Rounding}
-	}
+	request := allocationRequest(r.Run, d.Layers)
 	strategy, err := alphalora.StrategyNamed(request.Strategy)
 	if err != nil {
 		return err
@@ -202,6 +198,34 @@ func (r *prepared) allocate(ctx context.Context, a *app, d model.Description) er
 	return allocation.Trainable()
 }
 
+// allocationRequest is what a run asks for, but for the values of the layers: a kind that does
+// not mix has one expert in each.
+func allocationRequest(run configs.Run, layers int) alphalora.Request {
+	how := run.Allocation
+	if !run.Adapter.Mixes() {
+		return alphalora.Request{Strategy: "uniform", Layers: layers, Total: layers, Rounding: how.Rounding}
+	}
+	return alphalora.Request{Strategy: how.Strategy, Layers: layers, Total: how.Experts, Beta: how.Beta,
+		PerLayer: how.PerLayer, Rounding: how.Rounding}
+}
+
+// adapterShape is the shape of a run's fresh adapter with so many experts in each layer.
+func adapterShape(how configs.Adapter, experts []int) (moelora.Shape, error) {
+	kind, err := moelora.KindNamed(how.Kind)
+	if err != nil {
+		return moelora.Shape{}, err
+	}
+	shape := moelora.Shape{Kind: kind, Rank: how.R, Alpha: how.Alpha, Experts: experts, TopK: kind.TopK(experts)}
+	for _, name := range how.Targets {
+		site, err := model.ParseSite(name)
+		if err != nil {
+			return shape, err
+		}
+		shape.Targets = append(shape.Targets, site)
+	}
+	return shape, nil
+}
+
 // makeAdapter makes or loads what will be trained.
 func (r *prepared) makeAdapter() (err error) {
 	how := r.Adapter
@@ -217,19 +241,11 @@ func (r *prepared) makeAdapter() (err error) {
 			r.allocation.Total += e
 		}
 	default:
-		kind, err := moelora.KindNamed(how.Kind)
+		shape, err := adapterShape(how, r.allocation.Experts)
 		if err != nil {
 			return err
 		}
-		shape := moelora.Shape{Kind: kind, Rank: how.R, Alpha: how.Alpha, Experts: r.allocation.Experts, TopK: kind.TopK(r.allocation.Experts)}
 		r.allocation.TopK = shape.TopK
-		for _, name := range how.Targets {
-			site, err := model.ParseSite(name)
-			if err != nil {
-				return err
-			}
-			shape.Targets = append(shape.Targets, site)
-		}
 		if r.adapter, err = moelora.New(r.model, shape, uint64(r.Training.Seed)); err != nil {
 			return err
 		}

@@ -93,14 +93,12 @@ func All() []Benchmark {
 
 // Find returns the benchmark of that name; an unknown name is bad input.
 func Find(name string) (Benchmark, error) {
-	var names []string
 	for _, b := range All() {
 		if b.Name == name {
 			return b, nil
 		}
-		names = append(names, b.Name)
 	}
-	return Benchmark{}, fault.Input(fmt.Sprintf("benchmark %q", name), "choose one of "+strings.Join(names, ", "), "is not known")
+	return Benchmark{}, fault.Input(fmt.Sprintf("benchmark %q", name), "choose one of "+strings.Join(names(), ", "), "is not known")
 }
 
 // New returns a benchmark over {instruction, input, output} records, in files

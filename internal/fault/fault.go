@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+
+	"github.com/agnivade/levenshtein"
 )
 
 // Bad is an input that was refused.
@@ -66,4 +68,20 @@ func ExitStatus(err error) int {
 	default:
 		return StatusFailed
 	}
+}
+
+// Nearest is the one of names that was meant by name, as near as a slip of the hand or a
+// beginning of three letters; empty where there is none.
+func Nearest(name string, names []string) string {
+	meant, limit := "", max(2, len(name)/3)
+	for _, other := range names {
+		d := levenshtein.ComputeDistance(name, other)
+		if len(name) >= 3 && strings.HasPrefix(other, name) {
+			d = 1
+		}
+		if d <= limit && d < len(name) {
+			meant, limit = other, d-1
+		}
+	}
+	return meant
 }

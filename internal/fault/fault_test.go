@@ -30,3 +30,10 @@ func TestReason(t *testing.T) {
 	other := errors.New("x")
 	require.Equal(t, other, Reason(other))
 }
+
+func TestNearest(t *testing.T) {
+	names := []string{"alphalora", "uniform", "mola-PATTERN", "manual"}
+	for name, want := range map[string]string{"alphaloar": "alphalora", "unifrom": "uniform", "uni": "uniform", "x": "", "": "", "something": "", "lora": ""} {
+		require.Equal(t, want, Nearest(name, names), name)
+	}
+}
