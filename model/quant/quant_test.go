@@ -51,7 +51,7 @@ func TestBlockByHand(t *testing.T) {
 	list := FourBit.Quantise(values, 2, Block)
 	codes := list[0].Data
 	require.Equal(t, []int{2, 32}, list[0].Shape)
-	require.Equal(t, byte(15<<4|0), codes[0])
+	require.Equal(t, byte(15<<4), codes[0])
 	require.Equal(t, byte(12<<4|2), codes[1], "0.5 is between 0.441 and 0.563, -0.5 between -0.525 and -0.395")
 	require.Equal(t, byte(7<<4|7), codes[2])
 	require.Equal(t, float32(3), number(list[3].Data), "the mean of the sizes 2 and 4")
