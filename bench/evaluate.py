@@ -3,7 +3,7 @@
     python bench/evaluate.py MODEL SAMPLES.jsonl --batch 8 --max-new-tokens 64 --json FILE
 
 SAMPLES is what `alphalora eval --samples` wrote: its prompts are asked, and its outputs are
-compared. Batches are made as there: prompts sorted by length, the longest first, greedy
+compared. Batches are made as there: prompts sorted by tokens, the longest first, greedy
 decoding in float32, padded on the left. Needs torch and transformers.
 """
 import argparse
@@ -16,7 +16,8 @@ import transformers
 
 
 def ask(model, tokenizer, prompts, batch, limit):
-    order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i].encode()))
+    lengths = [len(ids) for ids in tokenizer(prompts)["input_ids"]]
+    order = sorted(range(len(prompts)), key=lambda i: -lengths[i])
     outputs = [None] * len(prompts)
     for start in range(0, len(order), batch):
         part = order[start:start + batch]

@@ -60,7 +60,7 @@ type Options struct {
 	Stop         []string       // texts that end an answer; [Run] only
 	Rule         benchmark.Rule // which answer of several counts; [Run] only
 	OverContext  Policy         // what to do with prompts longer than the context
-	Counter      Counter        // nil: prompts are not measured
+	Counter      Counter        // nil: prompts are not measured, and are sorted by bytes
 	Prompt       benchmark.Template
 	Progress     func(done, total int)
 
@@ -175,11 +175,25 @@ func promptsOf(items []benchmark.Item, batch []int) []string {
 	return prompts
 }
 
+// longestFirst orders items as batches are padded, by tokens: a graph that is compiled for
+// the first batch holds all that follow. Without a counter it goes by bytes.
+func longestFirst(items []benchmark.Item, todo []int, c Counter) []int {
+	lengths := make(map[int]int, len(todo))
+	for _, at := range todo {
+		lengths[at] = len(items[at].Prompt)
+		if c != nil {
+			lengths[at] = c.CountTokens(items[at].Prompt)
+		}
+	}
+	order := slices.Clone(todo)
+	slices.SortStableFunc(order, func(x, y int) int { return lengths[y] - lengths[x] })
+	return order
+}
+
 // inBatches calls do with the places of items of like length, of those that todo lists,
 // until it fails or the context ends.
 func inBatches(ctx context.Context, items []benchmark.Item, todo []int, opt Options, do func(batch []int) error) error {
-	order := slices.Clone(todo)
-	slices.SortStableFunc(order, func(x, y int) int { return len(items[y].Prompt) - len(items[x].Prompt) })
+	order := longestFirst(items, todo, opt.Counter)
 	done := len(items) - len(todo)
 	for batch := range slices.Chunk(order, opt.Batch) {
 		if err := ctx.Err(); err != nil {

@@ -177,6 +177,31 @@ type byteCounter int
 func (byteCounter) CountTokens(text string) int { return len(text) }
 func (c byteCounter) Context() int              { return int(c) }
 
+// wordCounter has many bytes to some tokens.
+type wordCounter struct{}
+
+func (wordCounter) CountTokens(text string) int { return len(strings.Fields(text)) }
+func (wordCounter) Context() int                { return 0 }
+
+// TestTheMostTokensComeFirst holds batches to the order in which they are padded: by
+// tokens, whatever their bytes.
+func TestTheMostTokensComeFirst(t *testing.T) {
+	b, items := towns(t, 9)
+	for i := range items {
+		items[i] = items[i].WithInstruction(strings.Repeat("w ", i+1) + strings.Repeat("x", 90-10*i) + fmt.Sprintf(" Key %d;", i))
+	}
+	w := &writer{answer: mostly}
+	_, err := Run(context.Background(), w, items, b, Options{Batch: 2, MaxNewTokens: 1, Counter: wordCounter{}})
+	require.NoError(t, err)
+	var keys []int
+	for _, batch := range w.batches {
+		for _, prompt := range batch {
+			keys = append(keys, keyOf(prompt))
+		}
+	}
+	require.Equal(t, []int{8, 7, 6, 5, 4, 3, 2, 1, 0}, keys)
+}
+
 func TestOverContext(t *testing.T) {
 	b, items := towns(t, 5)
 	shortest := len(items[0].Prompt) // the others say please

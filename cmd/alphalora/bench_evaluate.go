@@ -72,6 +72,7 @@ func (a *app) benchEvaluate(ctx context.Context, e *evaluating) (r evaluationSpe
 		return r, err
 	}
 	q := list[0]
+	e.options.Counter = local
 	r = evaluationSpeed{Engine: l.Engine.Name, Benchmark: q.Name, Items: len(q.items), Batch: e.batch}
 	for _, way := range evaluationWays(ctx, local, q, e.options) {
 		w := waySpeed{Way: way.name}

@@ -12,6 +12,7 @@ import (
 	"alphalora/eval"
 	"alphalora/internal/fault"
 	"alphalora/model/generate"
+	"alphalora/model/tokenizer"
 )
 
 // sampling holds the flags that say how a prompt is continued.
@@ -55,9 +56,9 @@ func (s *sampling) check() error {
 // tokenizer. Prompts of token ids work without one.
 func (s *sampling) prepare(l *loaded, ids bool) (bos int32, err error) {
 	if _, err := os.Stat(filepath.Join(l.Dir, "tokenizer.json")); ids && errors.Is(err, fs.ErrNotExist) {
-		special, err := generate.ReadSpecial(l.Dir, l.Vocabulary)
-		s.options.Ends = special.Ends
-		return special.BOS, err
+		stated, err := tokenizer.ReadStated(l.Dir, l.Vocabulary)
+		s.options.Ends = stated.Ends
+		return stated.BOS, err
 	}
 	t, err := l.text()
 	if err != nil {

@@ -39,13 +39,6 @@ type settings struct {
 	extra     []addedToken               // special tokens without one
 }
 
-// numbered is what config.json and generation_config.json say of ids.
-type numbered struct {
-	BOS *int32    `json:"bos_token_id"`
-	EOS oneOrMore `json:"eos_token_id"`
-	Pad *int32    `json:"pad_token_id"`
-}
-
 type modelConfig struct {
 	numbered
 	Type  string `json:"model_type"`
@@ -189,22 +182,4 @@ func readJSON(path string, into any) error {
 		return fault.Input(path, "mend or replace it", "cannot be read: %v", err)
 	}
 	return nil
-}
-
-// oneOrMore reads an id or a list of ids.
-type oneOrMore []int32
-
-func (o *oneOrMore) UnmarshalJSON(data []byte) error {
-	var one int32
-	if string(data) == "null" {
-		return nil
-	}
-	if json.Unmarshal(data, &one) == nil {
-		*o = []int32{one}
-		return nil
-	}
-	var list []int32
-	err := json.Unmarshal(data, &list)
-	*o = list
-	return err
 }

@@ -30,21 +30,18 @@ func findSpecials(s *settings, ids map[string]int) (found specials, err error) {
 	if eos != nil {
 		found.eos = append(found.eos, *eos)
 	}
-	more := s.model.EOS
-	if s.generate.EOS != nil {
-		more = s.generate.EOS
-	}
-	for _, id := range more {
-		if id >= 0 && !slices.Contains(found.eos, id) {
+	numbers := s.generate.over(s.model.numbered)
+	for _, id := range numbers.EOS {
+		if !slices.Contains(found.eos, id) {
 			found.eos = append(found.eos, id)
 		}
 	}
 	found.bos, found.pad = bos, find(ids, s.text("pad_token"))
 	if found.bos == nil {
-		found.bos = stated(s.generate.BOS, s.model.BOS)
+		found.bos = numbers.BOS
 	}
 	if found.pad == nil {
-		found.pad = stated(s.generate.Pad, s.model.Pad)
+		found.pad = numbers.Pad
 	}
 	return found, nil
 }
