@@ -29,12 +29,12 @@ var (
 	length = []string{"training.steps", "training.epochs"}
 
 	// shaping say what is trained: the checkpoint holds an adapter of the other shape.
-	shaping = []string{"init", "model_quant", "adapter.kind", "adapter.r", "adapter.alpha", "adapter.targets", "adapter.from",
+	shaping = []string{"init", "adapter.kind", "adapter.r", "adapter.alpha", "adapter.targets", "adapter.from",
 		"allocation.strategy", "allocation.experts", "allocation.beta", "allocation.estimator", "allocation.metric",
 		"allocation.rounding", "allocation.per_layer", "allocation.spectrum"}
 
 	// learning say what a step learns from, and how.
-	learning = []string{"adapter.dropout", "adapter.dropout_mask", "adapter.balance", "adapter.balance_padding",
+	learning = []string{"model_quant", "adapter.dropout", "adapter.dropout_mask", "adapter.balance", "adapter.balance_padding",
 		"adapter.z_loss", "adapter.rate_ratio",
 		"data.weights", "data.template", "data.cutoff", "data.train_on_inputs", "data.group_by_length", "data.shuffle", "data.packing",
 		"training.batch", "training.micro_batch", "training.learning_rate", "training.schedule", "training.warmup_steps",
