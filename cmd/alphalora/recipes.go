@@ -16,7 +16,6 @@ import (
 	"alphalora/internal/seedling"
 	"alphalora/model"
 	"alphalora/model/quant"
-	"alphalora/moelora"
 	"alphalora/train"
 )
 
@@ -113,19 +112,17 @@ func recipeNeed(r recipes.Recipe) (run configs.Run, need train.Memory, err error
 // needOf is the estimate for a micro-batch of full rows. The number of an adapter's
 // parameters depends on how many experts there are in all, hardly on where they are.
 func needOf(run configs.Run, d model.Description, backend string) (need train.Memory, err error) {
-	kind, err := moelora.KindNamed(run.Adapter.Kind)
-	if err != nil {
-		return need, err
-	}
-	if kind.Single {
-		return need, fault.Input("adapter.kind "+kind.Name, "name a kind that mixes experts", "has no estimate")
-	}
 	experts, err := alphalora.Allocate(alphalora.Request{Strategy: "uniform", Layers: d.Layers, Total: run.Allocation.Experts, Rounding: "largest-remainder"})
 	if err != nil {
 		return need, err
 	}
-	shape := moelora.Shape{Kind: kind, Rank: run.Adapter.R, Alpha: run.Adapter.Alpha,
-		Experts: experts.Experts, TopK: kind.TopK(experts.Experts), Targets: model.Sites()}
+	shape, err := adapterShape(run.Adapter, experts.Experts)
+	if err != nil {
+		return need, err
+	}
+	if shape.Kind.Single {
+		return need, fault.Input("adapter.kind "+shape.Kind.Name, "name a kind that mixes experts", "has no estimate")
+	}
 	t := run.Training
 	stored, err := quant.Parse(run.ModelQuant)
 	if err != nil {
