@@ -6,6 +6,7 @@ import (
 
 	"alphalora/internal/engine"
 	"alphalora/model"
+	"alphalora/model/quant"
 	"alphalora/moelora"
 
 	"github.com/stretchr/testify/require"
@@ -24,7 +25,7 @@ func TestStepForAGPUMultipliesIn16Bits(t *testing.T) {
 	}
 	d := model.Description{Family: "llama", Vocabulary: 40, Hidden: 32, Layers: 2, Heads: 4, KVHeads: 2, HeadDim: 8,
 		Intermediate: 96, Context: 64, NormEps: 1e-6, EmbedScale: 1, AttentionScale: 0.35, Rope: model.PlainRope(8, 10000), Activation: model.SiLU}
-	m, err := model.NewShapes(eng, d, "bfloat16")
+	m, err := model.NewShapes(eng, d, "bfloat16", quant.None)
 	require.NoError(t, err)
 	for _, kind := range moelora.Kinds() {
 		if kind.Magnitude {
