@@ -48,10 +48,10 @@ type facts struct {
 var (
 	// fitted to peaks of bench train, but for what is trained
 	onCPU = facts{engine: 100e6, layer: 90e6, weights: 1, trained: 8 * 4, inside: 2.2, value: 4, attended: 2, layers: 2}
-	// fitted to what XLA's compiler lays out for an H100 (docs/gpu.md), but for what is trained: a
-	// variable is held eight times, itself, the gradients so far and their zeros, two moments,
-	// and what the update writes beside its inputs.
-	onGPU = facts{weights: 1, trained: 8 * 4, inside: 1.5, attended: 0.9, layers: 1}
+	// fitted to what XLA's compiler lays out for an H100 (docs/gpu.md). A variable is held five
+	// times beside activations: itself, the gradients so far and with this micro-batch's, two
+	// moments. The update holds it more often, but no activations.
+	onGPU = facts{weights: 1, trained: 5 * 4, inside: 1.5, attended: 0.9, layers: 1}
 )
 
 // Estimate tells the peak memory of steps. a is the shape of the adapter, nil in

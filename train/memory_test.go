@@ -26,11 +26,28 @@ func TestEstimateForAGPU(t *testing.T) {
 		flash, again         bool
 		temporary            int64
 	}{
-		{"mistral", 32, 16, 256, true, false, 27_000_174_440},
-		{"mistral", 32, 16, 256, true, true, 2_072_112_256},
+		{"mistral", 2, 16, 256, true, false, 1_846_861_648},
 		{"mistral", 4, 16, 256, true, false, 3_535_110_736},
+		{"mistral", 32, 16, 256, true, false, 27_000_174_440},
+		{"mistral", 2, 16, 256, true, true, 1_030_544_464},
 		{"mistral", 4, 16, 256, true, true, 1_098_362_960},
-		{"mistral", 2, 8, 1024, true, false, 3_610_000_000},
+		{"mistral", 32, 16, 256, true, true, 2_072_112_256},
+		{"mistral", 2, 8, 1024, true, false, 3_609_877_896},
+		{"mistral", 4, 8, 1024, true, false, 6_984_255_880},
+		{"mistral", 2, 8, 1024, true, true, 2_057_390_728},
+		{"mistral", 2, 16, 256, false, false, 2_015_684_432},
+		{"mistral", 4, 16, 256, false, false, 3_871_707_728},
+		{"mistral", 2, 16, 256, false, true, 1_115_481_680},
+		{"mistral", 4, 16, 256, false, true, 1_183_302_736},
+		{"mistral", 2, 8, 1024, false, false, 5_564_425_608},
+		{"mistral", 4, 8, 1024, false, false, 10_884_962_696},
+		{"mistral", 2, 8, 1024, false, true, 3_038_860_424},
+		{"gemma", 2, 16, 256, true, false, 2_864_679_688},
+		{"gemma", 4, 16, 256, true, false, 5_528_416_264},
+		{"gemma", 2, 16, 256, true, true, 1_588_152_328},
+		{"llama", 2, 16, 256, true, false, 1_635_881_296},
+		{"llama", 4, 16, 256, true, false, 3_106_051_664},
+		{"llama", 2, 16, 256, true, true, 895_389_264},
 	} {
 		d, err := model.ParseDescription(c.shape, []byte(shapes[c.shape]))
 		require.NoError(t, err)
