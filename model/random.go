@@ -68,14 +68,28 @@ func NewShapes(eng *engine.Engine, d Description, dtype string, kind quant.Kind)
 	m := &Model{Description: d, Params: &Params{}, Engine: eng, InOut: swapped(eng), Quant: kind}
 	for _, p := range d.held() {
 		if kind == quant.None || !p.projects() {
-			m.Add(p.Name, tensors.FromShape(m.shapeOf(p, device)))
+			m.addShapes(p.Name, m.shapeOf(p, device))
 			continue
 		}
 		for _, piece := range tensorsOf(p, kind.Pieces(p.Shape[0], p.Shape[1])) {
-			m.Add(piece.Name, tensors.FromShape(shapes.Make(deviceFormats[piece.DType], piece.Shape...)))
+			m.addShapes(piece.Name, shapes.Make(deviceFormats[piece.DType], piece.Shape...))
 		}
 	}
 	return m, nil
+}
+
+// addShapes adds a tensor, or its parts on several devices, by its shape.
+func (m *Model) addShapes(name string, shape shapes.Shape) {
+	devices := m.Engine.Devices
+	stored, axis := devices.Split(shape)
+	if axis >= 0 {
+		stored.Dimensions[axis] /= devices.Count
+	}
+	parts := make([]*tensors.Tensor, max(devices.Count, 1))
+	for i := range parts {
+		parts[i] = tensors.FromShape(stored)
+	}
+	m.addParts(name, parts, axis)
 }
 
 // shapeOf is how a tensor lies on the device.

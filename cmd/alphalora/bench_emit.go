@@ -43,7 +43,7 @@ func (a *app) emitStep(t *training) error {
 	if err != nil {
 		return err
 	}
-	m, err := shapesWithoutGPU(d, t.dtype, stored)
+	m, err := shapesWithoutGPU(d, t.dtype, stored, engine.Devices{Count: t.devices, Divided: t.divided})
 	if err != nil {
 		return err
 	}
@@ -79,7 +79,7 @@ func (a *app) emitDecoding(g *generating) error {
 	if err != nil {
 		return err
 	}
-	m, err := shapesWithoutGPU(d, g.dtype, how.Kind)
+	m, err := shapesWithoutGPU(d, g.dtype, how.Kind, engine.Devices{})
 	if err != nil {
 		return err
 	}
@@ -98,12 +98,14 @@ func (a *app) emitDecoding(g *generating) error {
 	return err
 }
 
-// shapesWithoutGPU is a model that graphs for xla:cuda can be built of.
-func shapesWithoutGPU(d model.Description, dtype string, stored quant.Kind) (*model.Model, error) {
+// shapesWithoutGPU is a model that graphs for xla:cuda can be built of, for devices that need
+// not be there.
+func shapesWithoutGPU(d model.Description, dtype string, stored quant.Kind, devices engine.Devices) (*model.Model, error) {
 	eng, err := engine.OpenWithoutGPU()
 	if err != nil {
 		return nil, err
 	}
+	eng.Devices = devices
 	m, err := model.NewShapes(eng, d, dtype, stored)
 	if err != nil {
 		eng.Close()

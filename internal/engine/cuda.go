@@ -117,6 +117,9 @@ var wanted = []xlaFlag{
 	{"xla_gpu_enable_triton_gemm", "false"},
 	// Products of one input are not made one: that copies the base's weights beside the routers'.
 	{"xla_gpu_dot_merger_threshold_mb", "0"},
+	// On several GPUs that scheduler puts off the products of all gradients until the backward pass has
+	// ended, and every layer's inside is held for them, gradient checkpointing or not.
+	{"xla_disable_hlo_passes", "latency-hiding-scheduler"},
 }
 
 // Environment returns what must stand in the environment when the process starts, since
