@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"slices"
 
@@ -9,6 +10,8 @@ import (
 	"alphalora/internal/engine"
 	"alphalora/internal/fault"
 	"alphalora/model"
+	"alphalora/model/generate"
+	"alphalora/model/quant"
 	"alphalora/moelora"
 	"alphalora/train"
 )
@@ -36,15 +39,15 @@ func (a *app) emitStep(t *training) error {
 	if err != nil {
 		return err
 	}
-	eng, err := engine.OpenWithoutGPU()
+	stored, err := quant.Parse(t.quant)
 	if err != nil {
 		return err
 	}
-	defer eng.Close()
-	m, err := model.NewShapes(eng, d, t.dtype)
+	m, err := shapesWithoutGPU(d, t.dtype, stored, engine.Devices{Count: t.devices, Divided: t.divided})
 	if err != nil {
 		return err
 	}
+	defer m.Engine.Close()
 	if err := t.checkAttention(m); err != nil {
 		return err
 	}
@@ -57,8 +60,59 @@ func (a *app) emitStep(t *training) error {
 	if err != nil {
 		return err
 	}
-	err = atomicfile.Write(t.stablehlo, func(w io.Writer) error { _, err := io.WriteString(w, program); return err })
+	err = writeProgram(t.stablehlo, program)
 	a.say("%s: %.1f MB of StableHLO, %.1f TFLOP of products, %d trainable parameters", t.stablehlo, float64(len(program))/1e6,
 		train.Flops(d, shape, t.rows, t.length)/1e12, moelora.Count(d, shape).Trainable)
 	return err
+}
+
+// emitDecoding writes the program that decodes a chunk of tokens.
+func (a *app) emitDecoding(g *generating) error {
+	if err := errors.Join(writable("--stablehlo", g.stablehlo), g.check()); err != nil {
+		return err
+	}
+	how, err := a.quantised(g.quant)
+	if err != nil {
+		return err
+	}
+	_, d, err := benchShape(g.shape)
+	if err != nil {
+		return err
+	}
+	m, err := shapesWithoutGPU(d, g.dtype, how.Kind, engine.Devices{})
+	if err != nil {
+		return err
+	}
+	defer m.Engine.Close()
+	generator, err := generate.New(m, nil, g.batches[0])
+	if err != nil {
+		return err
+	}
+	program, err := generator.Emit(g.batches[0], g.prompt+g.new)
+	if err != nil {
+		return err
+	}
+	err = writeProgram(g.stablehlo, program)
+	a.say("%s: %.1f MB of StableHLO; a step reads %.2f GB of weights and filled cache", g.stablehlo, float64(len(program))/1e6,
+		float64(stepBytes(m, g.batches[0], g.prompt+g.new/2))/1e9)
+	return err
+}
+
+// shapesWithoutGPU is a model that graphs for xla:cuda can be built of, for devices that need
+// not be there.
+func shapesWithoutGPU(d model.Description, dtype string, stored quant.Kind, devices engine.Devices) (*model.Model, error) {
+	eng, err := engine.OpenWithoutGPU()
+	if err != nil {
+		return nil, err
+	}
+	eng.Devices = devices
+	m, err := model.NewShapes(eng, d, dtype, stored)
+	if err != nil {
+		eng.Close()
+	}
+	return m, err
+}
+
+func writeProgram(path, program string) error {
+	return atomicfile.Write(path, func(w io.Writer) error { _, err := io.WriteString(w, program); return err })
 }

@@ -249,7 +249,7 @@ func (r *prepared) checkMemory(a *app, w io.Writer) error {
 	}
 	estimate := func(rows int) train.Memory {
 		return train.Estimate(r.model.Description, shape, train.Size{DType: r.model.DType(), Stored: r.model.Quant, Backend: backend,
-			Rows: rows / max(r.model.Engine.Devices.Count, 1), Length: data.Bucket(longest), Recompute: r.Training.GradientCheckpointing}).
+			Rows: rows / max(r.model.Engine.Devices.Count, 1), Length: data.Bucket(longest), Recompute: r.Training.GradientCheckpointing, Flash: r.Training.Attention == configs.FlashAttention}).
 			On(r.model.Engine.Devices, backend == engine.CPU)
 	}
 	need := estimate(r.Training.MicroBatch)
