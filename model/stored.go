@@ -238,7 +238,8 @@ func (s *stored) upload(m *Model, p place, t weights.Tensor) (err error) {
 			return err
 		}
 		piece.Release()
-		m.addParts(piece.Name, parts, -1)
+		_, axis := m.Engine.Devices.Split(shape)
+		m.addParts(piece.Name, parts, axis)
 	}
 	return nil
 }
