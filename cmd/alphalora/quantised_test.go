@@ -1,12 +1,18 @@
 package main
 
 import (
+	"io"
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/gomlx/gomlx/core/tensors"
 	"github.com/stretchr/testify/require"
+
+	"alphalora/internal/seedling"
 )
 
 // TestMergingIntoFewBitsIsRefused says what to do instead.
@@ -71,3 +77,79 @@ func TestCachesOfOtherBasesAreRefused(t *testing.T) {
 	done(t, with(one)...)
 	refused(t, "cache "+path+": cannot be made: not a directory (name another directory, or none)", append(with(one), "--quant-cache", path)...)
 }
+
+// distant is by how much logits in bf16, over int8 and over nf4 may differ from those in f32, as
+// the root of the mean square in parts of theirs: about twice what was seen (docs/quantisation.md).
+var distant = map[string][3]float64{"llama": {0.05, 0.07, 0.8}, "mistral": {0.05, 0.07, 0.8}, "gemma": {0.015, 0.017, 0.25}, "shipped": {0.012, 0.013, 0.16}}
+
+// TestQuantisedLogits holds the logits in bf16, and in f32 over a base in few bits, against f32,
+// on the reference models and on text of the shipped one.
+func TestQuantisedLogits(t *testing.T) {
+	references(t, func(t *testing.T, dir string) {
+		var ids []int32
+		for _, id := range slices.Concat(integers(t, openSet(t, dir, "reference.safetensors"), "input_ids")...) {
+			ids = append(ids, int32(id))
+		}
+		requireNear(t, dir, ids, distant[filepath.Base(dir)])
+	})
+	t.Run("shipped", func(t *testing.T) {
+		dir := base(t)
+		text, err := openTokenizer(dir, math.MaxInt)
+		require.NoError(t, err)
+		defer text.Close()
+		var ids []int32
+		for document := range seedling.NewWorld().Corpus(1) {
+			encoded, err := text.Encode(document, len(ids) == 0)
+			require.NoError(t, err)
+			if ids = append(ids, encoded...); len(ids) >= 256 {
+				break
+			}
+		}
+		requireNear(t, dir, ids[:256], distant["shipped"])
+	})
+}
+
+func requireNear(t *testing.T, dir string, ids []int32, limits [3]float64) {
+	want := logitsOf(t, dir, ids, "float32", "none")
+	spread := rootMeanSquare(want, make([]float32, len(want)))
+	t.Logf("%d tokens, root mean square of the logits %.3f", len(ids), spread)
+	for i, c := range [][2]string{{"bfloat16", "none"}, {"float32", "int8"}, {"float32", "nf4"}} {
+		got := logitsOf(t, dir, ids, c[0], c[1])
+		off, most, changed := rootMeanSquare(want, got), 0.0, 0
+		for i := range want {
+			most = max(most, math.Abs(float64(want[i]-got[i])))
+		}
+		vocabulary := len(want) / len(ids)
+		for at := 0; at < len(want); at += vocabulary {
+			if likeliest(want[at:at+vocabulary]) != likeliest(got[at:at+vocabulary]) {
+				changed++
+			}
+		}
+		t.Logf("%s, model_quant %s: root mean square %.4f (%.4f of the logits'), at most %.4f, %d of %d next tokens are others", c[0], c[1], off, off/spread, most, changed, len(ids))
+		require.LessOrEqual(t, off/spread, limits[i])
+		require.Greater(t, off/spread, 1e-4, "it is another model")
+	}
+}
+
+// logitsOf are the scores [tokens, V] of a sequence.
+func logitsOf(t *testing.T, dir string, ids []int32, dtype, kind string) []float32 {
+	l, err := newApp(io.Discard, io.Discard).load(t.Context(), &subject{model: dir, dtype: dtype, batch: 1, quant: quantisation{kind: kind, cache: "none"}})
+	require.NoError(t, err)
+	defer l.close()
+	scores, err := l.generator.Logits(ids)
+	require.NoError(t, err)
+	values, err := tensors.CopyFlatData[float32](scores.Vocabulary)
+	require.NoError(t, err)
+	return values
+}
+
+func rootMeanSquare(a, b []float32) float64 {
+	sum := 0.0
+	for i := range a {
+		d := float64(a[i]) - float64(b[i])
+		sum += d * d
+	}
+	return math.Sqrt(sum / float64(len(a)))
+}
+
+func likeliest(scores []float32) int { return slices.Index(scores, slices.Max(scores)) }
