@@ -21,6 +21,8 @@ func severalDevices(t *testing.T) {
 func TestTooManyDevicesAreRefused(t *testing.T) {
 	dir := base(t)
 	refused(t, "--devices 4096: are more devices than the", "generate", "--model", dir, "--prompt", "x", "--devices", "4096")
+	refused(t, "--devices 4096: are more devices than the", "score", "--model", dir, "--ids", writeJSONFile(t, [][]int{{1, 2}}), "--devices", "4096")
+	refused(t, "--devices 4096: are more devices than the", "eval", "--model", dir, "--data", ownRecords(t), "--benchmark", "cola", "--devices", "4096")
 	refused(t, "--devices none: is not a number of devices", "generate", "--model", dir, "--prompt", "x", "--devices", "none")
 	config, _ := tinyRun(t, 3)
 	refused(t, "training.devices 4096: are more devices than the", "train", "--config", config, "--set", "training.devices=4096")
