@@ -120,6 +120,7 @@ func dumpedBy(t *testing.T) (dir string) {
 	child.Env = append(os.Environ(), dumpVariable+"="+dir, "XLA_FLAGS=--xla_dump_to="+dir+" --xla_dump_hlo_as_text"+hasty+patience)
 	out, err := child.CombinedOutput()
 	require.NoError(t, err, string(out))
+	t.Logf("%s", out)
 	return dir
 }
 
