@@ -146,8 +146,12 @@ func (a *app) measure(ctx context.Context, name string, matrices []alphalora.Mat
 		bar.Add(1, note)
 	}
 	analysis, err := alphalora.Analyze(ctx, name, matrices, opts)
-	if err != nil && ctx.Err() != nil && opts.Cache != nil {
+	broke := engine.Broke(err)
+	if (broke || err != nil && ctx.Err() != nil) && opts.Cache != nil {
 		a.say("spectra: the eigenvalues found so far are kept; the same call goes on from there")
+	}
+	if broke {
+		return nil, fmt.Errorf("%w (%s, or compute on the cores with --products cores)", err, engine.Remedy(err))
 	}
 	if err != nil {
 		return nil, err
