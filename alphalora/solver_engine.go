@@ -51,7 +51,7 @@ func (s *onEngine) solve(m symeig.Matrix, scale float64, p Precision, phases *Ph
 	begun := time.Now()
 	gram, err := s.gram(m, scale)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: Gram matrix of %d×%d: %w", s.engine.Name, m.Rows, m.Cols, err)
 	}
 	phases.add(&phases.Products, begun)
 	return timedEigenvalues(gram, phases)
@@ -69,16 +69,16 @@ func (s *onEngine) gram(m symeig.Matrix, scale float64) (symeig.Symmetric[float3
 	}
 	strips, err := engine.Try1(func() []*tensors.Tensor { return s.exec.MustCall(w, float32(scale)) })
 	if err != nil {
-		return whole, fmt.Errorf("%s: Gram matrix of %d×%d: %w", s.engine.Name, m.Rows, m.Cols, err)
+		return whole, err
 	}
 	row := 0
 	for _, strip := range strips {
 		height, width := strip.Shape().Dim(0), strip.Shape().Dim(1)
-		err := tensors.ConstFlatData(strip, func(flat []float32) {
+		err := engine.Broken(tensors.ConstFlatData(strip, func(flat []float32) {
 			for i := range height {
 				copy(whole.Data[(row+i)*whole.Stride:], flat[i*width:(i+1)*width])
 			}
-		})
+		}))
 		if err != nil {
 			return whole, err
 		}

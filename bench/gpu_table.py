@@ -15,10 +15,15 @@ def read(directory):
         except ValueError:
             continue
         used = path.with_suffix(".memory")
-        if used.exists():
-            numbers = [int(n) for n in used.read_text().split() if n.isdigit()]
-            results[path.stem]["gpu_peak_bytes"] = max(numbers, default=0) << 20
+        numbers = [int(n) for n in used.read_text().split() if n.isdigit()] if used.exists() else []
+        if numbers:
+            results[path.stem]["gpu_peak_bytes"] = max(numbers) << 20
     return results
+
+
+def bf16_rate(r):
+    """Operations a second of the large bfloat16 product that a run measured; 0 for none."""
+    return r.get("bf16_flops_per_second", 0) or (r["flops_per_second"] if r.get("dtype") == "bfloat16" else 0)
 
 
 def main():
@@ -26,15 +31,17 @@ def main():
     results = read(directory)
     directory.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
     steps = {name: r for name, r in results.items() if "step_seconds" in r}
-    best = min((r["step_seconds"] for n, r in steps.items() if n.startswith(("flash", "plain"))), default=None)
-    rate = max((r.get("bf16_flops_per_second", 0) for r in steps.values()), default=0)
+    best = min((r["step_seconds"] for n, r in steps.items() if n.startswith("ours")), default=None)
+    rate = max(map(bf16_rate, steps.values()), default=0)
     if steps:
-        print(f"{'run':22}{'step s':>9}{'tokens/s':>10}{'first s':>9}{'GPU GB':>8}{'of rate':>9}{'to ours':>9}")
+        print(f"{'run':26}{'step s':>9}{'tokens/s':>10}{'first s':>9}{'GPU GB':>8}{'of rate':>9}{'to ours':>9}")
     for name, r in sorted(steps.items(), key=lambda pair: pair[1]["step_seconds"]):
         of_rate = f"{100 * r['flops'] / r['step_seconds'] / rate:.0f} %" if rate and "flops" in r else ""
         ratio = f"{r['step_seconds'] / best:.2f}x" if best else ""
-        print(f"{name:22}{r['step_seconds']:9.3f}{r['tokens_per_second']:10.0f}{r['first_step_seconds']:9.1f}"
-              f"{r.get('gpu_peak_bytes', 0) / 1e9:8.1f}{of_rate:>9}{ratio:>9}")
+        memory = f"{r['gpu_peak_bytes'] / 1e9:.1f}" if "gpu_peak_bytes" in r else ""
+        print(f"{name:26}{r['step_seconds']:9.3f}{r['tokens_per_second']:10.0f}{r['first_step_seconds']:9.1f}{memory:>8}{of_rate:>9}{ratio:>9}")
+    if rate:
+        print(f"rate: {rate / 1e12:.3g} TFLOP/s, the fastest large bfloat16 product of this call")
     for name, r in results.items():
         for d in r.get("decode", []):
             print(f"decode, batch {d['batch']}: {d['tokens_per_second']:.0f} tokens/s, {1e3 * d['step_seconds']:.1f} ms a step, "

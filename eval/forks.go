@@ -190,7 +190,7 @@ func (f *Forks) run(device int, inputs ...any) ([]float32, error) {
 		return nil, err
 	}
 	defer func() { _ = outs[0].FinalizeAll() }()
-	return tensors.CopyFlatData[float32](outs[0])
+	return engine.ReadValues[float32](outs[0])
 }
 
 // graph: the leaves, ids, positions and branches [B, T] as in [model.Decoder.Branches],

@@ -191,6 +191,9 @@ func (m *Model) upload(p place, t weights.Tensor, dtype string) error {
 		slices.Reverse(shape.Dimensions)
 	}
 	parts, err := m.Engine.FillEach(shape, func(dst []byte) error { return t.Into(dst, file, turn) })
+	if engine.Broke(err) {
+		return fmt.Errorf("%s: not moved to the device: %w", p.Name, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -337,9 +340,9 @@ func Float32s(t *tensors.Tensor) ([]float32, error) {
 	}
 	var values []float32
 	var convert error
-	err := t.ConstBytes(func(data []byte) {
+	err := engine.Broken(t.ConstBytes(func(data []byte) {
 		values, convert = weights.Tensor{Name: "device", DType: name, Shape: t.Shape().Dimensions, Data: data}.Float32s()
-	})
+	}))
 	if err == nil {
 		err = convert
 	}

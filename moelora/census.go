@@ -241,7 +241,7 @@ func (c *Census) noSets(n int) *tensors.Tensor {
 
 // add takes the sums of each row [B, ...] into an adapter's tallies.
 func (c *Census) add(adapter, tokens int, sums *tensors.Tensor) error {
-	flat, err := tensors.CopyFlatData[float32](sums)
+	flat, err := engine.ReadValues[float32](sums)
 	_ = sums.FinalizeAll()
 	if err != nil {
 		return fmt.Errorf("routing: not read from the device: %w", err)

@@ -6,10 +6,12 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"alphalora/internal/engine"
 )
 
 func TestADriversErrorNamesTheCheckpointThatIsKept(t *testing.T) {
-	driver := fmt.Errorf("step 8: PJRT error (code=13): CUDA_ERROR_ILLEGAL_ADDRESS")
+	driver := fmt.Errorf("step 8: %w", engine.Broken(errors.New("PJRT error (code=13): CUDA_ERROR_ILLEGAL_ADDRESS")))
 	k := &keeper{Checkpoints: Checkpoints{Dir: "runs/first/checkpoints"}}
 	err := k.explain(driver, 7, nil, nil)
 	require.ErrorIs(t, err, driver)
@@ -19,8 +21,11 @@ func TestADriversErrorNamesTheCheckpointThatIsKept(t *testing.T) {
 	err = k.explain(driver, 7, nil, nil)
 	require.ErrorContains(t, err, "step-000005 is whole: go on with --resume")
 	require.NotContains(t, err.Error(), "\n")
+	unknown := engine.Broken(errors.New("INTERNAL: unheard of"))
+	require.EqualError(t, k.explain(unknown, 7, nil, nil),
+		"INTERNAL: unheard of (alphalora doctor tells whether the engine works; runs/first/checkpoints/step-000005 is whole: go on with --resume)")
 	plain := errors.New("feed: no more samples")
-	require.Equal(t, "feed: no more samples (runs/first/checkpoints/step-000005 is whole: go on with --resume)", k.explain(plain, 7, nil, nil).Error())
+	require.Equal(t, plain, k.explain(plain, 7, nil, nil), "nothing of the engine's")
 }
 
 func TestLargestIsTheMostThatFits(t *testing.T) {

@@ -50,19 +50,15 @@ func (n *NotFinite) Error() string {
 
 func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
 
-// failed tells what to do about a step that the engine or its driver ended, and what of the
-// run is kept.
+// failed tells of a run that the engine or its driver ended what to do about it, and what is
+// kept. Other errors it leaves alone.
 func (k *keeper) failed(err error) error {
+	if !engine.Broke(err) {
+		return err
+	}
 	do := engine.Remedy(err)
 	if k.saved > 0 {
-		kept := filepath.Clean(k.path(k.saved)) + " is whole: go on with --resume"
-		if do != "" {
-			do += "; "
-		}
-		do += kept
-	}
-	if do == "" {
-		return err
+		do += "; " + filepath.Clean(k.path(k.saved)) + " is whole: go on with --resume"
 	}
 	return fmt.Errorf("%w (%s)", err, do)
 }
@@ -171,7 +167,7 @@ func (s *stepper) forward(number, micro int, b data.Batch) (names []string, soun
 	if err != nil {
 		return nil, nil, err
 	}
-	sound, err = tensors.CopyFlatData[bool](outs[0][0])
+	sound, err = engine.ReadValues[bool](outs[0][0])
 	return places.names, sound, err
 }
 

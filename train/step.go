@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 
+	"alphalora/internal/engine"
 	"alphalora/model"
 	"alphalora/moelora"
 	"alphalora/train/data"
@@ -238,7 +239,10 @@ func (s *stepper) step(number int, batches []data.Batch, rate float64) (measured
 			return measured{}, err
 		}
 	}
-	norm := tensors.ToScalar[float32](outs[0][3*n]) // waits for the engine
+	norm, err := engine.ReadScalar[float32](outs[0][3*n]) // waits for the engine
+	if err != nil {
+		return measured{}, fmt.Errorf("gradient norm: %w", err)
+	}
 	end()
 	return s.report(batches, sums, norm), nil
 }
@@ -264,7 +268,7 @@ func (s *stepper) gradients(number int, batches []data.Batch) (*model.Params, []
 		grads = listOf(s.zeros.Names, outs, 0, n+1)
 	}
 	end := s.timed(SpanAwait, number)
-	sums, err := tensors.CopyFlatData[float32](grads.Tensors[n])
+	sums, err := engine.ReadValues[float32](grads.Tensors[n])
 	end()
 	if err != nil {
 		return nil, nil, fmt.Errorf("loss: not read from the device: %w", err)

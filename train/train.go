@@ -107,10 +107,10 @@ func Run(ctx context.Context, m *model.Model, a *moelora.Adapter, steps *data.Ba
 		}
 		// a step that has moved the variables is judged and written down, come what may
 		if last, err = st.validate(context.WithoutCancel(ctx), o, &judged, &row); err != nil {
-			return err
+			return k.failed(err)
 		}
 		if err := k.record(row, o); err != nil {
-			return err
+			return k.failed(err)
 		}
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 
+	"alphalora/internal/engine"
 	"alphalora/moelora"
 	"alphalora/train/data"
 
@@ -113,8 +114,15 @@ func (s *stepper) judge(ctx context.Context, held *data.Batcher) (loss, accuracy
 			if err != nil {
 				return 0, 0, err
 			}
-			loss += float64(tensors.ToScalar[float32](outs[0][0]))
-			accuracy += float64(tensors.ToScalar[int32](outs[0][1]))
+			sum, err := engine.ReadScalar[float32](outs[0][0])
+			if err != nil {
+				return 0, 0, err
+			}
+			right, err := engine.ReadScalar[int32](outs[0][1])
+			if err != nil {
+				return 0, 0, err
+			}
+			loss, accuracy = loss+float64(sum), accuracy+float64(right)
 			targets += b.Targets
 		}
 	}

@@ -34,7 +34,7 @@ func addSpectral(cmd *cobra.Command) *spectral {
 	flags.StringVar(&s.estimator, "estimator", names[0], "how the tail is found: "+strings.Join(names, ", "))
 	flags.StringVar(&s.precision, "precision", "f32", "of the arithmetic: f64, or f32, which gives way to f64 where it is not enough")
 	flags.StringVar(&s.cache, "cache", "", "`DIR` that keeps eigenvalues for the next run (default: in the user's cache directory); none keeps nothing")
-	flags.StringVar(&s.products, "products", "auto", "where WᵀW is computed: cores, engine, or auto (the engine if it is a GPU)")
+	flags.StringVar(&s.products, "products", "auto", "where WᵀW is computed: cores, engine, or auto (the engine if it is a GPU, or --backend asks for one)")
 	flags.StringVar(&s.solver, "solver", "two-stage", "of the eigenvalues: two-stage, or gonum, which is slow")
 	return s
 }
@@ -146,8 +146,12 @@ func (a *app) measure(ctx context.Context, name string, matrices []alphalora.Mat
 		bar.Add(1, note)
 	}
 	analysis, err := alphalora.Analyze(ctx, name, matrices, opts)
-	if err != nil && ctx.Err() != nil && opts.Cache != nil {
+	broke := engine.Broke(err)
+	if (broke || err != nil && ctx.Err() != nil) && opts.Cache != nil {
 		a.say("spectra: the eigenvalues found so far are kept; the same call goes on from there")
+	}
+	if broke {
+		return nil, fmt.Errorf("%w (%s, or compute on the cores with --products cores)", err, engine.Remedy(err))
 	}
 	if err != nil {
 		return nil, err
@@ -185,7 +189,7 @@ func (a *app) spectralSolver(ctx context.Context, how spectral) (alphalora.Solve
 	onEngine := false
 	switch how.products {
 	case "", "auto":
-		onEngine = engine.GPUPresent() && (a.backend == "" || a.backend == engine.CUDA)
+		onEngine = strings.HasPrefix(a.backend, engine.CUDA) || a.backend == "" && engine.GPUPresent()
 	case "engine":
 		onEngine = true
 	case "cores":

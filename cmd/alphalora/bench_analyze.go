@@ -23,7 +23,8 @@ import (
 
 // spectralBench is what bench analyze measured. Times are in seconds.
 type spectralBench struct {
-	Shape       string  `json:"shape"`
+	Shape       string  `json:"shape"`          // or the model's directory
+	Random      bool    `json:"random_weights"` // not the directory's own
 	Layers      int     `json:"layers"`
 	Matrices    int     `json:"matrices"`
 	Solver      string  `json:"solver"`
@@ -44,19 +45,19 @@ type spectralBench struct {
 
 func benchAnalyzeCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "analyze",
-		Short: "time the analysis of a model of random weights",
-		Long: "analyze times the analysis of a model of a given shape. Its weights are random bfloat16 with\n" +
-			"heavy tails, made matrix by matrix, so that no model is needed. The cache is not used.",
+		Use:   "analyze [--shape NAME | --model DIR [--random-weights]]",
+		Short: "time the analysis of a model's spectra",
+		Long: "analyze times the analysis of a model of a given shape, or of the one in a directory. Random\n" +
+			"weights are bfloat16 with heavy tails, made matrix by matrix. The cache is not used.",
 		Args:    cobra.NoArgs,
 		Example: "  alphalora bench analyze --shape mistral-7b --layers 1 --json bench.json",
 	}
 	how := addSpectral(cmd)
 	jsonPath := addJSON(cmd)
-	name := cmd.Flags().String("shape", "mistral-7b", "which model's: "+benchShapeNames())
+	b := addBenched(cmd, "mistral-7b")
 	layers := cmd.Flags().Int("layers", 0, "how many layers; 0 is all, of which a few are enough for a figure")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		_, d, err := benchShape(*name)
+		_, d, err := b.describe()
 		if err != nil {
 			return err
 		}
@@ -67,7 +68,7 @@ func benchAnalyzeCommand(a *app) *cobra.Command {
 			*layers = d.Layers
 		}
 		how.cache = "none"
-		result, err := a.benchAnalyze(cmd.Context(), *name, d, *layers, *how)
+		result, err := a.benchAnalyze(cmd.Context(), b, d, *layers, *how)
 		if err != nil {
 			return err
 		}
@@ -79,22 +80,26 @@ func benchAnalyzeCommand(a *app) *cobra.Command {
 	return cmd
 }
 
-func (a *app) benchAnalyze(ctx context.Context, name string, d model.Description, layers int, how spectral) (spectralBench, error) {
+func (a *app) benchAnalyze(ctx context.Context, of *benched, d model.Description, layers int, how spectral) (spectralBench, error) {
 	opts, err := a.spectralOptions(ctx, how)
 	if err != nil {
 		return spectralBench{}, err
 	}
 	opts.Phases = &alphalora.Phases{}
-	matrices := randomProjections(d, layers)
+	matrices, done, err := of.matrices(d, layers)
+	if err != nil {
+		return spectralBench{}, err
+	}
+	defer done()
 	ceiling := productCeiling()
 	begun := time.Now()
-	analysis, err := a.measure(ctx, name, matrices, opts)
+	analysis, err := a.measure(ctx, of.name(), matrices, opts)
 	if err != nil {
 		return spectralBench{}, err
 	}
 	p := opts.Phases
 	b := spectralBench{
-		Shape: name, Layers: layers, Matrices: len(matrices), Solver: opts.Solver.Name, Precision: string(opts.Precision),
+		Shape: of.name(), Random: of.drawn(), Layers: layers, Matrices: len(matrices), Solver: opts.Solver.Name, Precision: string(opts.Precision),
 		Workers: alphalora.WorkerCount(matrices, opts), Seconds: time.Since(begun).Seconds(), PeakBytes: peakMemory(), Ceiling: ceiling,
 		MakeSeconds: p.Read, Digest: p.Digest, Products: p.Products, Eigenvalues: p.Eigenvalues, Fit: p.Fit,
 	}

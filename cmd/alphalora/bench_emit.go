@@ -29,21 +29,37 @@ func (t *training) checkAttention(m *model.Model) error {
 	return nil
 }
 
+// virtual is how many devices the engine that stands in for a GPU shows.
+const virtual = 4
+
+// checkDevices refuses what --devices and --shard-base cannot be.
+func (t *training) checkDevices() error {
+	switch {
+	case t.devices == 1 && !t.divided:
+		return nil
+	case t.stablehlo == "":
+		return fault.Input("--devices and --shard-base", "add --stablehlo FILE, or run train with training.devices", "are for programs that are written, not run")
+	case t.devices == 1:
+		return fault.Input("--shard-base", "set --devices", "needs several devices")
+	}
+	return errors.Join(inRange("devices", t.devices, 1, virtual), train.Divisible(t.rows, t.rows, t.devices))
+}
+
 // emitStep writes the program of a step as xla:cuda would compile it. bench/gpu_compile.py
 // compiles it for a GPU that is not there.
 func (a *app) emitStep(t *training) error {
-	if err := writable("--stablehlo", t.stablehlo); err != nil {
+	if err := errors.Join(writable("--stablehlo", t.stablehlo), t.checkDevices()); err != nil {
 		return err
 	}
 	d, kind, err := t.described()
 	if err != nil {
 		return err
 	}
-	stored, err := quant.Parse(t.quant)
+	how, err := a.quantised(t.quant)
 	if err != nil {
 		return err
 	}
-	m, err := shapesWithoutGPU(d, t.dtype, stored, engine.Devices{Count: t.devices, Divided: t.divided})
+	m, err := shapesWithoutGPU(d, t.dtype, how.Kind, engine.Devices{Count: t.devices, Divided: t.divided})
 	if err != nil {
 		return err
 	}
@@ -75,7 +91,7 @@ func (a *app) emitDecoding(g *generating) error {
 	if err != nil {
 		return err
 	}
-	_, d, err := benchShape(g.shape)
+	_, d, err := g.describe()
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,8 @@ import (
 // generateSpeed is the JSON of bench generate.
 type generateSpeed struct {
 	Engine    string         `json:"engine"`
-	Model     string         `json:"model"`
+	Model     string         `json:"model"`          // or the shape's name
+	Random    bool           `json:"random_weights"` // not the model's own
 	DType     string         `json:"dtype"`
 	Threads   int            `json:"threads"`
 	Bandwidth float64        `json:"memory_bytes_per_second"` // read rate of all cores, measured here
@@ -48,37 +49,33 @@ type decodeSpeed struct {
 
 // generating holds the flags of bench generate.
 type generating struct {
-	model, dtype      string
+	*benched
+	dtype             string
 	quant             quantisation
-	shape, stablehlo  string
+	stablehlo         string
 	batches           []int
 	prompt, new, runs int
 }
 
 func benchGenerateCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "generate [--shape NAME | --model DIR]",
+		Use:   "generate [--shape NAME | --model DIR [--random-weights]]",
 		Short: "tokens per second of reading prompts and of decoding",
 		Long: `bench generate times greedy decoding of random prompts, beside the floor that the
-memory sets: a step must read every weight and the filled cache once. Without --model
-the weights are random.`,
+memory sets: a step must read every weight and the filled cache once.`,
 		Args:    cobra.NoArgs,
 		Example: "  alphalora bench generate --shape small --batch 1,8 --json -",
 	}
-	g := &generating{}
+	g := &generating{benched: addBenched(cmd, "small")}
 	jsonPath := addJSON(cmd)
 	f := cmd.Flags()
-	f.StringVar(&g.model, "model", "", "`DIR` of a model (default: a random one of --shape)")
 	f.StringVar(&g.dtype, "dtype", "float32", "number format of the weights: float32, bfloat16, float16, or file (as the checkpoint has it)")
 	addQuantisation(f, &g.quant)
-	f.StringVar(&g.shape, "shape", "small", "random model of this shape: "+benchShapeNames())
 	f.IntSliceVar(&g.batches, "batch", []int{1, 8}, "rows that decode together, one measurement each")
 	f.IntVar(&g.prompt, "prompt", 128, "tokens of a prompt")
 	f.IntVar(&g.new, "new", 128, "tokens decoded after it")
 	f.IntVar(&g.runs, "runs", 3, "counted runs; the median is told")
 	f.StringVar(&g.stablehlo, "stablehlo", "", "write the program of decoding with the first batch as for xla:cuda into `FILE`, and run nothing; needs no GPU")
-	cmd.MarkFlagsMutuallyExclusive("model", "shape")
-	cmd.MarkFlagsMutuallyExclusive("model", "stablehlo")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if g.stablehlo != "" {
 			return a.emitDecoding(g)
@@ -111,19 +108,20 @@ func (a *app) benchGenerate(ctx context.Context, g *generating) (generateSpeed, 
 	if err := g.check(); err != nil {
 		return generateSpeed{}, err
 	}
-	m, err := a.benchModel(ctx, g)
+	_, shape, err := g.describe()
+	if err != nil {
+		return generateSpeed{}, err
+	}
+	m, err := g.open(ctx, a, shape, g.dtype, g.quant)
 	if err != nil {
 		return generateSpeed{}, err
 	}
 	defer m.Free()
-	result := generateSpeed{Engine: m.Engine.Name, Model: g.shape, DType: m.DType(), Threads: runtime.NumCPU(), Bandwidth: readRate()}
+	result := generateSpeed{Engine: m.Engine.Name, Model: g.name(), Random: g.drawn(), DType: m.DType(), Threads: runtime.NumCPU(), Bandwidth: readRate()}
 	if m.Engine.Name == engine.CUDA { // the cores' rate says nothing of a GPU's memory
 		if result.Bandwidth, err = deviceReadRate(m.Engine, 1<<30); err != nil {
 			return generateSpeed{}, err
 		}
-	}
-	if g.model != "" {
-		result.Model = g.model
 	}
 	for _, rows := range g.batches {
 		p, d, err := g.time(ctx, m, rows)
@@ -135,26 +133,6 @@ func (a *app) benchGenerate(ctx context.Context, g *generating) (generateSpeed, 
 		result.Prefill, result.Decode = append(result.Prefill, p), append(result.Decode, d)
 	}
 	return result, nil
-}
-
-// benchModel loads the model that is named, or makes a random one.
-func (a *app) benchModel(ctx context.Context, g *generating) (*model.Model, error) {
-	if g.model != "" {
-		return a.loadModel(ctx, g.model, g.dtype, g.quant)
-	}
-	how, err := a.quantised(g.quant)
-	if err != nil {
-		return nil, err
-	}
-	eng, err := a.engine(ctx)
-	if err != nil {
-		return nil, err
-	}
-	_, d, err := benchShape(g.shape)
-	if err != nil {
-		return nil, err
-	}
-	return benchWeights(eng, d, g.dtype, how.Kind)
 }
 
 // time measures one batch size: a run to one token is the prefill, what a longer run

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -20,7 +21,8 @@ import (
 // loadSpeed is the JSON of bench load. Rates are bytes of the files a second.
 type loadSpeed struct {
 	Engine   string  `json:"engine"`
-	Shape    string  `json:"shape"`
+	Shape    string  `json:"shape"`          // or the model's directory
+	Random   bool    `json:"random_weights"` // not the directory's own
 	DType    string  `json:"dtype"`
 	Bytes    int     `json:"bytes"`
 	Largest  int     `json:"largest_tensor_bytes"`
@@ -32,19 +34,20 @@ type loadSpeed struct {
 
 func benchLoadCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "load [--shape NAME]",
+		Use:   "load [--shape NAME | --model DIR [--random-weights]]",
 		Short: "how fast a model is loaded, and the memory that takes",
 		Long: `bench load writes a checkpoint of random bfloat16 weights to a temporary directory and
-loads it, in the files' number format, beside plain copies of the same bytes. The files
-are in the system's cache: memory is measured, not the disk.`,
+loads it, or loads the one in a directory, in the files' number format, beside plain copies of
+the same bytes. A first run that does not count brings the files into the system's cache: memory
+is measured, not the disk.`,
 		Args:    cobra.NoArgs,
 		Example: "  alphalora bench load --shape 2gb --json -",
 	}
 	jsonPath := addJSON(cmd)
-	shape := cmd.Flags().String("shape", "2gb", "random model of this shape: "+benchShapeNames())
+	b := addBenched(cmd, "2gb")
 	runs := cmd.Flags().Int("runs", 3, "counted runs; the median is told")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		r, err := a.benchLoad(cmd.Context(), *shape, *runs)
+		r, err := a.benchLoad(cmd.Context(), b, *runs)
 		if err != nil {
 			return err
 		}
@@ -55,11 +58,11 @@ are in the system's cache: memory is measured, not the disk.`,
 	return cmd
 }
 
-func (a *app) benchLoad(ctx context.Context, shape string, runs int) (r loadSpeed, err error) {
+func (a *app) benchLoad(ctx context.Context, b *benched, runs int) (r loadSpeed, err error) {
 	if err := inRange("runs", runs, 1, 1000); err != nil {
 		return r, err
 	}
-	config, d, err := benchShape(shape)
+	config, d, err := b.describe()
 	if err != nil {
 		return r, err
 	}
@@ -67,13 +70,18 @@ func (a *app) benchLoad(ctx context.Context, shape string, runs int) (r loadSpee
 	if err != nil {
 		return r, err
 	}
-	dir, err := os.MkdirTemp("", "alphalora-load-*")
-	if err != nil {
-		return r, err
+	dir := b.dir
+	if b.drawn() {
+		if dir, err = os.MkdirTemp("", "alphalora-load-*"); err != nil {
+			return r, err
+		}
+		defer func() { _ = os.RemoveAll(dir) }()
+		if err := writeRandom(dir, config, d); err != nil {
+			return r, err
+		}
 	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	r = loadSpeed{Engine: eng.Name, Shape: shape, DType: "bfloat16"}
-	if r.Bytes, r.Largest, err = writeRandom(dir, config, d); err != nil {
+	r = loadSpeed{Engine: eng.Name, Shape: b.name(), Random: b.drawn()}
+	if r.Bytes, r.Largest, err = sizesOf(dir); err != nil {
 		return r, err
 	}
 	load, err := median(runs, func() error { return r.load(ctx, eng, dir) })
@@ -93,18 +101,19 @@ func (a *app) benchLoad(ctx context.Context, shape string, runs int) (r loadSpee
 func (r *loadSpeed) load(ctx context.Context, eng *engine.Engine, dir string) error {
 	forgetPeak()
 	before := memoryOf("VmRSS:")
-	m, err := model.Load(ctx, eng, dir, r.DType)
+	m, err := model.Load(ctx, eng, dir, model.FileDType)
 	if err != nil {
 		return err
 	}
+	r.DType = m.DType()
 	r.Extra = max(r.Extra, memoryOf("VmHWM:")-before-r.Bytes)
 	m.Free()
 	return nil
 }
 
 // writeRandom writes a checkpoint of a shape; all tensors are cut from the same values.
-func writeRandom(dir, config string, d model.Description) (total, largest int, err error) {
-	specs := d.Specs()
+func writeRandom(dir, config string, d model.Description) error {
+	specs := slices.DeleteFunc(d.Specs(), func(s weights.Spec) bool { return s.Optional })
 	size := func(s weights.Spec) int {
 		n := 2
 		for _, dim := range s.Shape {
@@ -112,10 +121,9 @@ func writeRandom(dir, config string, d model.Description) (total, largest int, e
 		}
 		return n
 	}
+	largest := 0
 	for _, s := range specs {
-		if !s.Optional {
-			total, largest = total+size(s), max(largest, size(s))
-		}
+		largest = max(largest, size(s))
 	}
 	data, rng := make([]byte, largest), rand.New(rand.NewPCG(1, 2))
 	for i := 0; i+1 < len(data); i += 2 { // numbers between 2⁻⁷ and 2⁻⁵, of either sign
@@ -124,14 +132,25 @@ func writeRandom(dir, config string, d model.Description) (total, largest int, e
 	}
 	var list []weights.Tensor
 	for _, s := range specs {
-		if !s.Optional {
-			list = append(list, weights.Tensor{Name: s.Name, DType: weights.BF16, Shape: s.Shape, Data: data[:size(s)]})
-		}
+		list = append(list, weights.Tensor{Name: s.Name, DType: weights.BF16, Shape: s.Shape, Data: data[:size(s)]})
 	}
-	if err := weights.Write(filepath.Join(dir, "model.safetensors"), list, nil); err != nil {
+	if err := weights.Write(filepath.Join(dir, weights.SingleFile), list, nil); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "config.json"), []byte(config), 0o644)
+}
+
+// sizesOf is how many bytes a checkpoint's tensors have, and the largest of them.
+func sizesOf(dir string) (total, largest int, err error) {
+	set, err := weights.Open(dir)
+	if err != nil {
 		return 0, 0, err
 	}
-	return total, largest, os.WriteFile(filepath.Join(dir, "config.json"), []byte(config), 0o644)
+	for _, name := range set.Names() {
+		t, _ := set.Get(name)
+		total, largest = total+len(t.Data), max(largest, len(t.Data))
+	}
+	return total, largest, set.Close()
 }
 
 // copyAll copies every mapped tensor to memory that is fresh from the system, as a

@@ -23,7 +23,6 @@ import (
 	"alphalora/internal/fault"
 	"alphalora/model"
 	"alphalora/model/nn"
-	"alphalora/model/quant"
 	"alphalora/moelora"
 	"alphalora/train"
 	"alphalora/train/data"
@@ -32,7 +31,8 @@ import (
 // trainSpeed is the JSON of bench train.
 type trainSpeed struct {
 	Engine          string    `json:"engine"`
-	Shape           string    `json:"shape"`
+	Shape           string    `json:"shape"`          // or the model's directory
+	RandomWeights   bool      `json:"random_weights"` // not the directory's own
 	Kind            string    `json:"kind"`
 	DType           string    `json:"dtype"`
 	ModelQuant      string    `json:"model_quant"`
@@ -59,7 +59,9 @@ type trainSpeed struct {
 
 // training holds the flags of bench train.
 type training struct {
-	shape, kind, dtype, quant string
+	*benched
+	kind, dtype               string
+	quant                     quantisation
 	attention, stablehlo      string
 	experts                   []int
 	rank, rows, length, steps int
@@ -72,26 +74,25 @@ type training struct {
 
 func benchTrainCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "train [--shape NAME]",
+		Use:   "train [--shape NAME | --model DIR [--random-weights]]",
 		Short: "time and memory of a training step",
-		Long: `bench train runs optimiser steps on a random model and random tokens by the code that
-train runs, and tells the median step beside its floor: the arithmetic of its matrix
-products at the rate of one large product, measured in the same run. The first step, in
-which the graphs are compiled, is told apart. Where fewer expert counts than layers are
-given, the last one is repeated.`,
+		Long: `bench train runs optimiser steps on random tokens by the code that train runs, on a random
+model or on the one in a directory, and tells the median step beside its floor: the arithmetic
+of its matrix products at the rate of one large product, measured in the same run. The first
+step, in which the graphs are compiled, is told apart. Where fewer expert counts than layers
+are given, the last one is repeated.`,
 		Args:    cobra.NoArgs,
 		Example: "  alphalora bench train --shape small --experts 3,4,4,5,5,6,6,7 --json train.json",
 	}
-	t := &training{}
+	t := &training{benched: addBenched(cmd, "small")}
 	jsonPath := addJSON(cmd)
 	f := cmd.Flags()
-	f.StringVar(&t.shape, "shape", "small", "random model of this shape: "+benchShapeNames())
 	f.StringVar(&t.kind, "kind", "moe-lora", "kind of adapter: moe-lora, lora, rslora, dora, lora-plus, loramoe or mixlora")
-	f.StringVar(&t.dtype, "dtype", "float32", "number format of the base: float32 or bfloat16")
+	f.StringVar(&t.dtype, "dtype", "float32", "number format of the base: float32 or bfloat16, or file (as the checkpoint of --model has it)")
 	f.StringVar(&t.attention, "attention", configs.PlainAttention, "plain, or flash: cuDNN's kernel, on xla:cuda in bfloat16")
 	f.StringVar(&t.stablehlo, "stablehlo", "", "write the step's program as for xla:cuda into `FILE`, and run nothing; needs no GPU")
-	f.StringVar(&t.quant, "model-quant", "none", "how the base's projections are stored: none, int8 or nf4")
-	f.IntSliceVar(&t.experts, "experts", []int{3, 4, 4, 5, 5, 6, 6, 7}, "experts of each layer")
+	addQuantisation(f, &t.quant)
+	f.IntSliceVar(&t.experts, "experts", nil, "experts of each layer (default: "+list(benchExperts)+", for as many layers as there are)")
 	f.IntVar(&t.rank, "r", 8, "rank of an expert")
 	f.IntVar(&t.rows, "rows", 8, "rows of a step")
 	f.IntVar(&t.length, "length", 128, "tokens of a row")
@@ -128,11 +129,17 @@ func list(counts []int) string {
 	return strings.Trim(strings.ReplaceAll(fmt.Sprint(counts), " ", ","), "[]")
 }
 
+// benchExperts are the experts of each layer unless others are asked for.
+var benchExperts = []int{3, 4, 4, 5, 5, 6, 6, 7}
+
 // check holds the flags' rules and completes the counts.
 func (t *training) check(d model.Description, kind moelora.Kind) error {
 	err := errors.Join(inRange("rows", t.rows, 1, 1<<16), inRange("length", t.length, 2, 1<<20),
 		inRange("steps", t.steps, 1, 1000), inRange("vocabulary", t.vocabulary, 0, 1<<20), inRange("r", t.rank, 1, d.Hidden))
-	if len(t.experts) == 0 || len(t.experts) > d.Layers {
+	if len(t.experts) == 0 {
+		t.experts = slices.Clone(benchExperts[:min(d.Layers, len(benchExperts))])
+	}
+	if len(t.experts) > d.Layers {
 		return errors.Join(err, fault.Input("--experts "+list(t.experts), "give one to so many", "the shape has %d layers", d.Layers))
 	}
 	if kind.Single {
@@ -146,7 +153,10 @@ func (t *training) check(d model.Description, kind moelora.Kind) error {
 
 // described is the shape with what the flags change of it, and the kind of adapter.
 func (t *training) described() (d model.Description, kind moelora.Kind, err error) {
-	if _, d, err = benchShape(t.shape); err != nil {
+	if _, d, err = t.describe(); err != nil {
+		return d, kind, err
+	}
+	if err := errors.Join(t.wholeOnly("vocabulary", t.vocabulary), t.wholeOnly("layers", t.layers)); err != nil {
 		return d, kind, err
 	}
 	if t.vocabulary > 0 {
@@ -167,18 +177,10 @@ func (t *training) described() (d model.Description, kind moelora.Kind, err erro
 
 func (a *app) benchTrain(ctx context.Context, t *training) (trainSpeed, error) {
 	d, kind, err := t.described()
-	if err != nil {
+	if err = errors.Join(err, t.checkDevices()); err != nil {
 		return trainSpeed{}, err
 	}
-	stored, err := quant.Parse(t.quant)
-	if err != nil {
-		return trainSpeed{}, err
-	}
-	eng, err := a.engine(ctx)
-	if err != nil {
-		return trainSpeed{}, err
-	}
-	m, err := benchWeights(eng, d, t.dtype, stored)
+	m, err := t.open(ctx, a, d, t.dtype, t.quant)
 	if err != nil {
 		return trainSpeed{}, err
 	}
@@ -191,7 +193,7 @@ func (a *app) benchTrain(ctx context.Context, t *training) (trainSpeed, error) {
 	if err != nil {
 		return trainSpeed{}, err
 	}
-	r := trainSpeed{Engine: eng.Name, Shape: t.shape, Kind: t.kind, DType: m.DType(), ModelQuant: m.Quant.String(), Experts: t.experts, Rank: t.rank, Attention: t.attention, Checkpointing: t.rematerialise,
+	r := trainSpeed{Engine: m.Engine.Name, Shape: t.name(), RandomWeights: t.drawn(), Kind: t.kind, DType: m.DType(), ModelQuant: m.Quant.String(), Experts: t.experts, Rank: t.rank, Attention: t.attention, Checkpointing: t.rematerialise,
 		Rows: t.rows, Length: t.length, Trainable: moelora.Count(d, shape).Trainable, Flops: train.Flops(d, shape, t.rows, t.length)}
 	if r.Rate, err = productRate(m, t.rows*t.length); err != nil {
 		return r, err

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 
+	"alphalora/internal/engine"
 	"alphalora/internal/fault"
 	"alphalora/train"
 )
@@ -61,7 +62,7 @@ func stopOn(signals <-chan os.Signal, a *app, cancel context.CancelCauseFunc) {
 }
 
 // complain prints err, one line for each error joined in it, and returns the exit
-// status. After a signal that is 128 plus its number, as shells count.
+// status. What to do about an error of the engine is told here, where nobody has yet. After a signal that is 128 plus its number, as shells count.
 func complain(ctx context.Context, stderr io.Writer, err error) int {
 	if err == nil {
 		return fault.StatusDone
@@ -72,7 +73,11 @@ func complain(ctx context.Context, stderr io.Writer, err error) int {
 		return 128 + int(by.signal)
 	}
 	for _, one := range parts(err) {
-		_, _ = fmt.Fprintln(stderr, "alphalora:", strings.Join(strings.Fields(one.Error()), " "))
+		line := strings.Join(strings.Fields(one.Error()), " ")
+		if do := engine.Remedy(one); engine.Broke(one) && !strings.Contains(line, do) {
+			line += " (" + do + ")"
+		}
+		_, _ = fmt.Fprintln(stderr, "alphalora:", line)
 	}
 	return fault.ExitStatus(err)
 }

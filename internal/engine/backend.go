@@ -136,8 +136,16 @@ var remedies = []struct{ part, do string }{
 	{"cannot open shared object", "alphalora doctor tells which of NVIDIA's libraries are missing"},
 }
 
-// Remedy is what to do about an error of the engine; empty where nothing special is known.
+// Remedy is what to do about an error of the engine; empty for an error of others.
 func Remedy(err error) string {
+	if do := known(err); do != "" || !Broke(err) {
+		return do
+	}
+	return "alphalora doctor tells whether the engine works"
+}
+
+// known is the remedy of an error that was met before.
+func known(err error) string {
 	for _, r := range remedies {
 		if strings.Contains(err.Error(), r.part) {
 			return r.do
@@ -147,7 +155,7 @@ func Remedy(err error) string {
 }
 
 func remedyOf(name string, err error) string {
-	if do := Remedy(err); do != "" {
+	if do := known(err); do != "" {
 		return do
 	}
 	if name == CUDA {

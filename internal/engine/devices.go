@@ -127,7 +127,7 @@ func (e *Engine) FillEach(shape shapes.Shape, fill func(dst []byte) error) ([]*t
 		}
 		var err error
 		if parts[i], err = tensors.FromRaw(e.Backend, compute.DeviceNum(i), part, own); err != nil {
-			return nil, err
+			return nil, Broken(err)
 		}
 	}
 	return parts, nil

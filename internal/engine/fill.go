@@ -15,11 +15,12 @@ func (e *Engine) Fill(shape shapes.Shape, fill func(dst []byte) error) (*tensors
 		if err := fill(data); err != nil {
 			return nil, err
 		}
-		return tensors.FromRaw(e.Backend, 0, shape, data)
+		t, err := tensors.FromRaw(e.Backend, 0, shape, data)
+		return t, Broken(err)
 	}
 	buffer, flat, err := e.Backend.NewSharedBuffer(0, shape)
 	if err != nil {
-		return nil, err
+		return nil, Broken(err)
 	}
 	if err := fill(dtypes.UnsafeByteSliceFromAny(flat)); err != nil {
 		_ = buffer.Finalize()

@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
+
+	"github.com/gomlx/gomlx/core/tensors"
 )
 
 // Try runs build, a function that makes or runs graphs, and returns the error with
@@ -34,7 +36,34 @@ func Try1[T any](build func() T) (result T, err error) {
 	return result, err
 }
 
-// graphError tells what a graph function threw.
+// ReadScalar reads a scalar from the device when it is there. What made it may have failed
+// without a word until then: a GPU works while the host goes on.
+func ReadScalar[T int32 | float32](t *tensors.Tensor) (T, error) {
+	return Try1(func() T { return tensors.ToScalar[T](t) })
+}
+
+// ReadValues copies a tensor from the device when it is there.
+func ReadValues[T bool | int32 | float32](t *tensors.Tensor) ([]T, error) {
+	values, err := tensors.CopyFlatData[T](t)
+	return values, Broken(err)
+}
+
+// Broken marks an error that the engine returned, as [Try] does with what it throws; nil
+// stays nil.
+func Broken(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &graphError{err}
+}
+
+// Broke tells whether the engine or its driver made an error.
+func Broke(err error) bool {
+	var g *graphError
+	return errors.As(err, &g)
+}
+
+// graphError tells what a graph function threw, or a transfer returned.
 type graphError struct{ cause error }
 
 func (g *graphError) Error() string { return oneLine(g.cause) }

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"alphalora/internal/engine"
+
 	"github.com/gomlx/gomlx/core/tensors"
 )
 
@@ -158,7 +160,7 @@ func (b *batch) choiceInputs() []any {
 
 // take gives every row its n new tokens: the first n of each line of tokens.
 func (b *batch) take(tokens *tensors.Tensor, n int) error {
-	flat, err := tensors.CopyFlatData[int32](tokens)
+	flat, err := engine.ReadValues[int32](tokens)
 	if err != nil {
 		return err
 	}
@@ -231,9 +233,12 @@ func (b *batch) decode() error {
 	}
 	free(b.cache)
 	b.cache = outs[2:]
-	made := int(tensors.ToScalar[int32](outs[1]))
+	made, err := engine.ReadScalar[int32](outs[1])
+	if err != nil {
+		return err
+	}
 	b.pace = min(2*b.pace, max(1, int(emitEvery*time.Duration(made)/max(time.Since(begun), 1))))
-	return b.take(outs[0], made)
+	return b.take(outs[0], int(made))
 }
 
 // slot is where the next token goes in, at first the prompt's last one once more.

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"time"
 
+	"alphalora/internal/engine"
+
 	"github.com/gomlx/gomlx/core/tensors"
 )
 
@@ -45,7 +47,11 @@ func (p *Pool) decode() error {
 	free(p.cache)
 	p.cache = outs[2+f.scored():]
 	defer free(outs[:2+f.scored()])
-	made := int(tensors.ToScalar[int32](outs[1]))
+	count, err := engine.ReadScalar[int32](outs[1])
+	if err != nil {
+		return err
+	}
+	made := int(count)
 	p.slot = (p.slot + made) % p.slots
 	p.perStep = time.Since(begun) / time.Duration(max(made, 1))
 	return p.take(outs, made, f)
@@ -118,7 +124,7 @@ const everything = 2
 
 // take gives every row its n new tokens and tells who asked; who is done leaves.
 func (p *Pool) take(outs []*tensors.Tensor, n int, f features) error {
-	flat, err := tensors.CopyFlatData[int32](outs[0])
+	flat, err := engine.ReadValues[int32](outs[0])
 	if err != nil {
 		return err
 	}

@@ -66,7 +66,7 @@ func (g *Generator) floats(k kernel, build func([]*Node) []*Node, args []any) ([
 		return nil, err
 	}
 	defer free(outs)
-	return tensors.CopyFlatData[float32](outs[0])
+	return engine.ReadValues[float32](outs[0])
 }
 
 // padLeft lays prompts out as [rows, length] with the padding on the left, and counts it.

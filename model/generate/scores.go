@@ -3,6 +3,7 @@ package generate
 import (
 	"context"
 
+	"alphalora/internal/engine"
 	"alphalora/model/nn"
 
 	"github.com/gomlx/compute/dtypes"
@@ -102,13 +103,13 @@ type scoreSheet struct {
 }
 
 func readScores(outs []*tensors.Tensor) (s scoreSheet, err error) {
-	if s.chosen, err = tensors.CopyFlatData[float32](outs[0]); err != nil {
+	if s.chosen, err = engine.ReadValues[float32](outs[0]); err != nil {
 		return s, err
 	}
-	if s.ids, err = tensors.CopyFlatData[int32](outs[1]); err != nil {
+	if s.ids, err = engine.ReadValues[int32](outs[1]); err != nil {
 		return s, err
 	}
-	s.values, err = tensors.CopyFlatData[float32](outs[2])
+	s.values, err = engine.ReadValues[float32](outs[2])
 	s.k = len(s.ids) / max(len(s.chosen), 1)
 	return s, err
 }

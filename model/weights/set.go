@@ -49,6 +49,16 @@ func Open(dir string) (*Set, error) {
 		"holds neither %s nor %s", SingleFile, IndexFile)
 }
 
+// Present tells whether a directory holds a checkpoint for [Open].
+func Present(dir string) bool {
+	for _, name := range []string{SingleFile, IndexFile} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
 // OpenFile maps one safetensors file.
 func OpenFile(path string) (*Set, error) {
 	s := &Set{path: path, tensors: map[string]Tensor{}}
