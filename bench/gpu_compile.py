@@ -9,8 +9,11 @@ without a GPU: kernels are chosen by rule, and the seconds are without it.
 """
 import argparse
 import json
+import os
 import re
 import time
+
+os.environ.setdefault("XLA_FLAGS", "--xla_gpu_dot_merger_threshold_mb=0")  # as internal/engine sets it
 
 import jax
 import numpy as np

@@ -104,12 +104,17 @@ func dataDir(plugin string) string {
 	return ""
 }
 
-// dataFlag is XLA's flag for [CUDASetup.Data].
-const dataFlag = "--xla_gpu_cuda_data_dir"
+// Flags of XLA: for [CUDASetup.Data], and for the size of products, in MB, up to which those
+// that share an operand become one. The other operands are then copied side by side, which
+// for a router beside a projection is a second copy of the base's weight (docs/gpu.md).
+const (
+	dataFlag  = "--xla_gpu_cuda_data_dir"
+	mergeFlag = "--xla_gpu_dot_merger_threshold_mb"
+)
 
 // Environment returns what must stand in the environment when the process starts, since
-// the dynamic linker reads its path only then: of a CUDA plugin with libraries in folders
-// of their own, LD_LIBRARY_PATH and XLA_FLAGS. Nothing where all stands there already,
+// the dynamic linker reads its path only then: LD_LIBRARY_PATH of a CUDA plugin with
+// libraries in folders of their own, and XLA_FLAGS. What is set already stays. Nothing where all stands there already,
 // or where there is no GPU or no plugin.
 func Environment() map[string]string {
 	if !GPUPresent() {
@@ -129,8 +134,16 @@ func environmentOf(s CUDASetup) map[string]string {
 	if slices.ContainsFunc(s.Libraries, lacks) {
 		change["LD_LIBRARY_PATH"] = strings.Join(distinct(slices.Concat(s.Libraries, have)), string(filepath.ListSeparator))
 	}
-	if flags := os.Getenv("XLA_FLAGS"); s.Data != "" && !strings.Contains(flags, dataFlag) {
-		change["XLA_FLAGS"] = strings.TrimSpace(flags + " " + dataFlag + "=" + s.Data)
+	had := os.Getenv("XLA_FLAGS")
+	flags := had
+	if s.Data != "" && !strings.Contains(flags, dataFlag) {
+		flags += " " + dataFlag + "=" + s.Data
+	}
+	if !strings.Contains(flags, mergeFlag) {
+		flags += " " + mergeFlag + "=0"
+	}
+	if flags != had {
+		change["XLA_FLAGS"] = strings.TrimSpace(flags)
 	}
 	return change
 }

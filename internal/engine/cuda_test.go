@@ -129,11 +129,13 @@ func TestEnvironmentIsChangedOnce(t *testing.T) {
 	t.Setenv("LD_LIBRARY_PATH", "/own")
 	t.Setenv("XLA_FLAGS", "--other=1")
 	change := environmentOf(s)
-	require.Equal(t, map[string]string{"LD_LIBRARY_PATH": "/a/lib:/b/lib:/own", "XLA_FLAGS": "--other=1 --xla_gpu_cuda_data_dir=/a"}, change)
+	require.Equal(t, map[string]string{"LD_LIBRARY_PATH": "/a/lib:/b/lib:/own", "XLA_FLAGS": "--other=1 --xla_gpu_cuda_data_dir=/a --xla_gpu_dot_merger_threshold_mb=0"}, change)
 	for name, value := range change {
 		t.Setenv(name, value)
 	}
 	require.Empty(t, environmentOf(s))
+	t.Setenv("XLA_FLAGS", "--xla_gpu_dot_merger_threshold_mb=32")
+	require.Equal(t, map[string]string{"XLA_FLAGS": "--xla_gpu_dot_merger_threshold_mb=32 --xla_gpu_cuda_data_dir=/a"}, environmentOf(s), "who sets it otherwise is left alone")
 }
 
 func TestPJRTVersionsThatDoNotFitAreSaid(t *testing.T) {
