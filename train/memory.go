@@ -29,6 +29,7 @@ type Size struct {
 	Backend      string     // as of [engine.Engine]
 	Rows, Length int        // of a micro-batch
 	Recompute    bool       // gradient checkpointing
+	Flash        bool       // attention that never holds its scores
 }
 
 // facts tells what the peak holds on a backend.
@@ -37,8 +38,9 @@ type facts struct {
 	layer    float64 // bytes of the engine and its compiler for each layer
 	weights  float64 // times the base's own bytes
 	trained  float64 // bytes for a variable's value
-	inside   float64 // times the inputs and outputs of a layer's projections, in f32
-	attended float64 // times the attention's scores, in f32
+	own      bool    // activations have the base's number format; otherwise f32
+	inside   float64 // times the inputs and outputs of a layer's projections
+	attended float64 // times the attention's scores
 	layers   float64 // whose inside is held with Recompute
 }
 
@@ -46,9 +48,10 @@ type facts struct {
 var (
 	// fitted to peaks of bench train, but for what is trained
 	onCPU = facts{engine: 100e6, layer: 90e6, weights: 1, trained: 8 * 4, inside: 2.2, attended: 2, layers: 2}
-	// counted, not measured. A variable is held eight times: itself, the gradients so far and
-	// their zeros, two moments, and what the update writes beside its inputs.
-	onGPU = facts{weights: 1, trained: 8 * 4, inside: 2, attended: 3, layers: 1}
+	// activations are fitted to what XLA's GPU compiler lays out, the rest is counted. A variable
+	// is held eight times: itself, the gradients so far and their zeros, two moments, and what
+	// the update writes beside its inputs.
+	onGPU = facts{weights: 1, trained: 8 * 4, own: true, inside: 2, attended: 2, layers: 1}
 )
 
 // Estimate tells the peak memory of steps. a is the shape of the adapter, nil in
@@ -76,10 +79,17 @@ func Estimate(d model.Description, a *moelora.Shape, s Size) Memory {
 	if s.Recompute {
 		held, kept = min(layers, f.layers), bytes*float64(d.Hidden)*layers
 	}
-	inside := 4 * (f.inside*float64(projected(d)) + f.attended*float64(d.Heads*s.Length))
+	value := 4.0
+	if f.own {
+		value = bytes
+	}
+	inside := f.inside * float64(projected(d))
+	if !s.Flash {
+		inside += f.attended * float64(d.Heads*s.Length)
+	}
 	scores := min(tokens*float64(d.Vocabulary), model.MaxScores)
 	return Memory{Engine: int64(f.engine + f.layer*layers), Weights: int64(weights),
-		Trained: int64(f.trained * float64(trained)), Activations: int64(tokens * (held*inside + kept)), Scores: int64(3 * 4 * scores)}
+		Trained: int64(f.trained * float64(trained)), Activations: int64(tokens * (held*value*inside + kept)), Scores: int64(3 * 4 * scores)}
 }
 
 // largest counts the values of the largest projection.
@@ -126,17 +136,16 @@ func (m Memory) Parts() string {
 // refused: the estimate itself is not exact.
 const beyond = 1.2
 
-// Fits holds an estimate against a device's memory, of which so much is free; 0 is unknown.
-// A run that needs clearly more than there is, is refused; one that needs more than is free
-// gets a warning.
-func (m Memory) Fits(total, free int64) (warning string, err error) {
-	const remedy = "lower training.micro_batch or data.cutoff, set training.gradient_checkpointing, or use training.dtype bfloat16"
+// Fits holds an estimate against the memory that a run can have, of which so much is free; 0
+// is unknown. A run that needs clearly more than there is, is refused; one that needs more
+// than is free gets a warning. remedy tells what would fit in so much.
+func (m Memory) Fits(total, free int64, remedy func(memory int64) string) (warning string, err error) {
 	need := float64(m.Total())
 	switch {
 	case total > 0 && need > beyond*float64(total):
-		return "", fault.Input("the run", remedy, "%s, but the device has %.1f GB", m, float64(total)/1e9)
+		return "", fault.Input("the run", remedy(total), "%s, but the device has %.1f GB for it", m, float64(total)/1e9)
 	case free > 0 && need > float64(free):
-		return fmt.Sprintf("%s, but only %.1f GB are free (%s)", m, float64(free)/1e9, remedy), nil
+		return fmt.Sprintf("%s, but only %.1f GB are free (%s)", m, float64(free)/1e9, remedy(free)), nil
 	}
 	return "", nil
 }
