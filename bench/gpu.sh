@@ -13,8 +13,9 @@
 #   analyze                     Mistral-7B's spectra, products on the GPU
 #   tiny tiny-compile           training at a tiny shape, to try the script on a CPU
 #
-# ALPHALORA names the program, PYTHON a Python with torch and peft, BACKEND the engine. The
-# status is 0 where all runs of a part succeeded; one that failed says why in a line.
+# ALPHALORA names the program, PYTHON a Python with torch and peft, BACKEND the engine; LIMIT
+# is how many seconds the call may take, PEER_SECONDS a peer. The status is 0 where all runs
+# of a part succeeded; one that failed says why in a line.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 part=${1:-} out=${2:-runs/gpu} python=${PYTHON:-python3} backend=${BACKEND:-xla:cuda}
@@ -85,11 +86,12 @@ one() {
 
 ours() { local name=$1 most=$2; shift 2; one "$name" "$most" "$alphalora" "$@" --backend "$backend" --json "$dir/$name.json"; }
 
-# theirs NAME KIND FLAGS... is a training step of a peer.
+# theirs NAME KIND FLAGS... is a training step of a peer, which has PEER_SECONDS.
 theirs() {
-  local name=$1
+  local name=$1 most=100
   shift
-  one "$name" "${PEER_SECONDS:-100}" "$python" bench/gpu_peers.py "$@" && tail -n 1 "$dir/$name.out" >"$dir/$name.json"
+  [[ $name != *-compile ]] || most=180
+  one "$name" "${PEER_SECONDS:-$most}" "$python" bench/gpu_peers.py "$@" && tail -n 1 "$dir/$name.out" >"$dir/$name.json"
 }
 
 # training SHAPE ROWS LENGTH [compile]

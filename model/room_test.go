@@ -18,7 +18,11 @@ func TestWeightsThatDoNotFitAreRefusedBeforeTheyAreLoaded(t *testing.T) {
 	err := room(eng, d, "bfloat16", quant.None)
 	require.ErrorContains(t, err, "are 14.5 GB, and GPU 0 (NVIDIA H100) has 9.2 GB free for them; it is used by python (process 77, 70.0 GB)")
 	require.Equal(t, fault.StatusBad, fault.ExitStatus(err))
-	require.Error(t, room(&engine.Engine{GPU: &engine.GPU{Free: 20e9}}, d, "float32", quant.None))
+	require.ErrorContains(t, err, "(take a smaller model; end those processes, or name another GPU in CUDA_VISIBLE_DEVICES; in bfloat16 with model_quant int8 they are 7.5 GB; in bfloat16 with model_quant nf4 they are ")
+	wide := room(&engine.Engine{GPU: &engine.GPU{Free: 20e9}}, d, "float32", quant.None)
+	require.ErrorContains(t, wide, "in bfloat16 with model_quant none they are 14.5 GB")
+	eng.GPU.Free, eng.Devices = 10e9, engine.Devices{Count: 2, Divided: true}
+	require.NoError(t, room(eng, d, "bfloat16", quant.None), "each device holds a half")
 	require.NoError(t, room(&engine.Engine{Name: engine.CPU}, d, "float32", quant.None), "nothing is known")
 }
 

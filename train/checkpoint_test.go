@@ -1,6 +1,7 @@
 package train
 
 import (
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -194,9 +195,15 @@ func TestMemoryRule(t *testing.T) {
 		total, free int64
 		warn, bad   bool
 	}{{20e9, 15e9, false, false}, {20e9, 9e9, true, false}, {9e9, 8e9, true, false}, {8e9, 8e9, false, true}, {0, 0, false, false}} {
-		warning, err := m.Fits(c.total, c.free)
+		warning, err := m.Fits(c.total, c.free, func(memory int64) string { return fmt.Sprintf("take %.1f", float64(memory)/1e9) })
 		require.Equal(t, c.warn, warning != "")
 		require.Equal(t, c.bad, err != nil)
+		if c.warn {
+			require.Contains(t, warning, fmt.Sprintf("but only %.1f GB are free (take %.1[1]f)", float64(c.free)/1e9))
+		}
+		if c.bad {
+			require.ErrorContains(t, err, fmt.Sprintf("but the device has %.1f GB for it (take %.1[1]f)", float64(c.total)/1e9))
+		}
 	}
 	model, a := tiny(t)
 	size := Size{DType: "float32", Backend: "xla:cpu", Rows: 1, Length: 32}

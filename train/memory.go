@@ -136,17 +136,16 @@ func (m Memory) Parts() string {
 // refused: the estimate itself is not exact.
 const beyond = 1.2
 
-// Fits holds an estimate against a device's memory, of which so much is free; 0 is unknown.
-// A run that needs clearly more than there is, is refused; one that needs more than is free
-// gets a warning.
-func (m Memory) Fits(total, free int64) (warning string, err error) {
-	const remedy = "lower training.micro_batch or data.cutoff, set training.gradient_checkpointing, or use training.dtype bfloat16"
+// Fits holds an estimate against the memory that a run can have, of which so much is free; 0
+// is unknown. A run that needs clearly more than there is, is refused; one that needs more
+// than is free gets a warning. remedy tells what would fit in so much.
+func (m Memory) Fits(total, free int64, remedy func(memory int64) string) (warning string, err error) {
 	need := float64(m.Total())
 	switch {
 	case total > 0 && need > beyond*float64(total):
-		return "", fault.Input("the run", remedy, "%s, but the device has %.1f GB", m, float64(total)/1e9)
+		return "", fault.Input("the run", remedy(total), "%s, but the device has %.1f GB for it", m, float64(total)/1e9)
 	case free > 0 && need > float64(free):
-		return fmt.Sprintf("%s, but only %.1f GB are free (%s)", m, float64(free)/1e9, remedy), nil
+		return fmt.Sprintf("%s, but only %.1f GB are free (%s)", m, float64(free)/1e9, remedy(free)), nil
 	}
 	return "", nil
 }

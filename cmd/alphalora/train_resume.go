@@ -1,20 +1,15 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"alphalora/configs"
 	"alphalora/internal/atomicfile"
-	"alphalora/internal/engine"
 	"alphalora/internal/fault"
-	"alphalora/moelora"
 	"alphalora/train"
-	"alphalora/train/data"
 )
 
 // configFile is a run's configuration as resolved, in its output directory and in every
@@ -226,55 +221,4 @@ func (r *prepared) origin() train.Origin {
 		o.Validation = r.validation.Files
 	}
 	return o
-}
-
-// checkMemory tells what the run is estimated to need, and holds it against the device.
-func (r *prepared) checkMemory(a *app, w io.Writer) error {
-	longest := 0
-	for i := range r.samples.Len() {
-		longest = max(longest, r.samples.Tokens(i))
-	}
-	if r.Data.Packing {
-		longest = r.Data.Cutoff
-	}
-	var shape *moelora.Shape
-	if r.adapter != nil {
-		shape = &r.adapter.Shape
-	}
-	backend := r.model.Engine.Name
-	if r.Training.Attention == configs.FlashAttention {
-		if why := r.model.FlashRefusal(data.Bucket(longest), r.Data.Packing); why != "" {
-			return fault.Input("training.attention flash", "use plain", "%s", why)
-		}
-	}
-	estimate := func(rows int) train.Memory {
-		return train.Estimate(r.model.Description, shape, train.Size{DType: r.model.DType(), Stored: r.model.Quant, Backend: backend,
-			Rows: rows / max(r.model.Engine.Devices.Count, 1), Length: data.Bucket(longest), Recompute: r.Training.GradientCheckpointing, Flash: r.Training.Attention == configs.FlashAttention}).
-			On(r.model.Engine.Devices, backend == engine.CPU)
-	}
-	need := estimate(r.Training.MicroBatch)
-	total, free := train.HostMemory()
-	if backend != engine.CPU && backend != engine.Go {
-		if total, free = r.model.Engine.GPUMemory(); total == 0 {
-			_, err := fmt.Fprintf(w, "%s; %s does not tell how much its device has\n", need, backend)
-			return err
-		}
-	}
-	if _, err := fmt.Fprintf(w, "%s; of %.1f GB %.1f are free\n", need, float64(total)/1e9, float64(free)/1e9); err != nil {
-		return err
-	}
-	warning, err := need.Fits(total, free)
-	if warning != "" {
-		a.say("warning: %s", warning)
-	}
-	return whatFits(err, train.Largest(r.Training.MicroBatch, total, estimate))
-}
-
-// whatFits names the rows that would fit in the remedy of a run that was refused.
-func whatFits(err error, rows int) error {
-	var bad *fault.Bad
-	if errors.As(err, &bad) && rows > 0 {
-		bad.Do = fmt.Sprintf("training.micro_batch %d would fit; or %s", rows, bad.Do)
-	}
-	return err
 }
