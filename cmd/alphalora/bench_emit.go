@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"io"
 	"slices"
 
@@ -24,6 +25,23 @@ func (t *training) checkAttention(m *model.Model) error {
 		}
 	}
 	return nil
+}
+
+// checkAttentionOf is checkAttention before there are weights, where their number format is
+// known by then.
+func (t *training) checkAttentionOf(ctx context.Context, a *app, d model.Description) error {
+	if t.dtype == model.FileDType {
+		return nil
+	}
+	eng, err := a.engine(ctx)
+	if err != nil {
+		return err
+	}
+	m, err := model.NewShapes(eng, d, t.dtype)
+	if err != nil {
+		return err
+	}
+	return t.checkAttention(m)
 }
 
 // emitStep writes the program of a step as xla:cuda would compile it. bench/gpu_compile.py
