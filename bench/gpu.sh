@@ -77,7 +77,7 @@ one() {
     watcher=$!
   fi
   most=$((most < left ? most : left))
-  timeout -k 10 "$most" "$@" >"$dir/$name.out" 2>"$dir/$name.err" || status=$?
+  { timeout -k 10 "$most" "$@" >"$dir/$name.out" 2>"$dir/$name.err" || status=$?; } 2>/dev/null
   [ -z "$watcher" ] || { kill "$watcher"; wait "$watcher"; } 2>/dev/null
   case $status in
   0) ;;

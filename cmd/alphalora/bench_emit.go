@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"io"
 	"slices"
@@ -27,6 +28,23 @@ func (t *training) checkAttention(m *model.Model) error {
 		}
 	}
 	return nil
+}
+
+// checkAttentionOf is checkAttention before there are weights, where their number format is
+// known by then.
+func (t *training) checkAttentionOf(ctx context.Context, a *app, d model.Description) error {
+	if t.dtype == model.FileDType {
+		return nil
+	}
+	eng, err := a.engine(ctx)
+	if err != nil {
+		return err
+	}
+	m, err := model.NewShapes(eng, d, t.dtype, quant.None)
+	if err != nil {
+		return err
+	}
+	return t.checkAttention(m)
 }
 
 // virtual is how many devices the engine that stands in for a GPU shows.

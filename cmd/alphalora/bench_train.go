@@ -180,6 +180,9 @@ func (a *app) benchTrain(ctx context.Context, t *training) (trainSpeed, error) {
 	if err = errors.Join(err, t.checkDevices()); err != nil {
 		return trainSpeed{}, err
 	}
+	if err := t.checkAttentionOf(ctx, a, d); err != nil {
+		return trainSpeed{}, err
+	}
 	m, err := t.open(ctx, a, d, t.dtype, t.quant)
 	if err != nil {
 		return trainSpeed{}, err
