@@ -26,7 +26,7 @@ build: setup ## build bin/alphalora
 test: setup ## vet and run every test, with a summary
 	@go vet ./...
 	@go build -o bin/testsum ./scripts/testsum
-	@go test -json ./... 2>&1 | bin/testsum
+	@go test -timeout 30m -json ./... 2>&1 | bin/testsum
 
 check: setup ## formatting, vet, staticcheck, go.mod, dependency rules
 	@files=$$(gofmt -l $(CODE)); [ -z "$$files" ] || { echo "check: not formatted (run make fmt): $$files" >&2; exit 1; }
