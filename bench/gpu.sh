@@ -4,18 +4,21 @@
 #
 #   bench/gpu.sh PART [OUT]          OUT is runs/gpu unless given
 #
+#   first                       what matters most, where a machine is lent for a quarter of an hour:
+#                               Mistral-7B 16x256 beside two peers, generation, analysis
 #   doctor                      engines, GPU, plugin, libraries
 #   parity                      demo; the loss of a few steps beside the pure-Go engine, TF32 off
 #   mistral-7b llama-2-7b gemma-7b, each with -16x256 or -8x1024: training beside its peers;
 #                               with -compile after that: beside those that torch.compile makes
+#   flags                       the same step with other flags of XLA's compiler (docs/gpu.md)
 #   module                      the compiled step: calls of flash attention, the memory report
 #   generate                    Mistral-7B, batch 64, beside the memory's floor
 #   analyze                     Mistral-7B's spectra, products on the GPU
 #   tiny tiny-compile           training at a tiny shape, to try the script on a CPU
 #
-# ALPHALORA names the program, PYTHON a Python with torch and peft, BACKEND the engine; LIMIT
-# is how many seconds the call may take, PEER_SECONDS a peer. The status is 0 where all runs
-# of a part succeeded; one that failed says why in a line.
+# ALPHALORA names the program, SHAPE the model of first and flags, PYTHON a Python with torch and
+# peft, BACKEND the engine; LIMIT is how many seconds the call may take, PEER_SECONDS a peer. The
+# status is 0 where all runs of a part succeeded; one that failed says why in a line.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 part=${1:-} out=${2:-runs/gpu} python=${PYTHON:-python3} backend=${BACKEND:-xla:cuda}
@@ -24,7 +27,7 @@ limit=${LIMIT:-560} # seconds of the whole call
 failed=0            # runs
 export GOMLX_NO_AUTO_INSTALL=1 HF_HUB_OFFLINE=1
 
-readonly parts='^(doctor|parity|module|generate|analyze|(tiny|(mistral-7b|llama-2-7b|gemma-7b)-[0-9]+x[0-9]+)(-compile)?)$'
+readonly parts='^(first|flags|doctor|parity|module|generate|analyze|(tiny|(mistral-7b|llama-2-7b|gemma-7b)-[0-9]+x[0-9]+)(-compile)?)$'
 
 declare -A experts=( # published for 160 experts
   [mistral-7b]=1,3,5,4,5,5,4,4,3,4,3,2,2,3,3,4,9,4,7,7,7,7,7,7,9,7,6,8,6,7,4,3
@@ -38,7 +41,7 @@ fail() { # WHAT: WHY, REMEDY, STATUS
 
 # check refuses what would fail in every run of the part, with one line.
 check() {
-  if [ -z "$part" ]; then sed -n '2,18s/^# \{0,1\}//p' "$0" >&2; exit 2; fi
+  if [ -z "$part" ]; then sed -n '2,21s/^# \{0,1\}//p' "$0" >&2; exit 2; fi
   [[ $part =~ $parts ]] || fail "part $part: there is none of that name" 'bench/gpu.sh alone lists them' 2
   command -v "$alphalora" >/dev/null || fail "$alphalora: is not there" 'make build, or name the program in ALPHALORA' 2
   command -v "$python" >/dev/null || fail "$python: is not there" 'name a Python in PYTHON' 2
@@ -122,6 +125,37 @@ training() {
   [ $attention = plain ] || ours ours-plain "${step[@]}" --attention plain
 }
 
+# first SHAPE is the least that says most, each within its share of the call.
+first() {
+  local attention=flash list
+  list=$(list_for "$1") || fail "$1: has no list of experts" "see $alphalora allocate --published $1" 1
+  [ "$backend" = xla:cuda ] || attention=plain
+  local lora=(--shape "$1" --rows 16 --length 256 --steps "${STEPS:-4}")
+  ours ours-$attention 170 bench train --random-weights --dtype bfloat16 "${lora[@]}" --experts "$list" --attention $attention
+  PEER_SECONDS=${PEER_SECONDS:-60} theirs peft lora "${lora[@]}"
+  PEER_SECONDS=${PEER_SECONDS:-80} theirs loop loop "${lora[@]}" --experts "$list"
+  generation "$1" 130
+  analysis "$1" 90
+}
+
+# flags SHAPE is a step as `xla:cuda` compiles it, and with each of its flags as XLA has it.
+flags() {
+  local attention=flash list way
+  list=$(list_for "$1") || fail "$1: has no list of experts" "see $alphalora allocate --published $1" 1
+  [ "$backend" = xla:cuda ] || attention=plain
+  for way in ours triton=xla_gpu_enable_triton_gemm=true merging=xla_gpu_dot_merger_threshold_mb=64; do
+    (
+      [ "$way" = ours ] || export XLA_FLAGS="${XLA_FLAGS:-} --${way#*=}"
+      ours "${way%%=*}" 180 bench train --random-weights --dtype bfloat16 --shape "$1" --experts "$list" --rows 16 --length 256 \
+        --steps "${STEPS:-8}" --attention $attention
+    ) || failed=$((failed + 1))
+  done
+}
+
+generation() { ours generate "$2" bench generate --random-weights --shape "$1" --dtype bfloat16 --batch 64 --prompt 128 --new 64 --runs 2; }
+
+analysis() { ours analyze "$2" bench analyze --random-weights --shape "$1" --products engine; }
+
 parity() {
   ours demo 300 demo --out "$dir/demo"
   for engine in "$backend" go; do
@@ -154,8 +188,10 @@ doctor)
   ;;
 parity) parity ;;
 module) module ;;
-generate) ours generate 500 bench generate --random-weights --shape mistral-7b --dtype bfloat16 --batch 64 --prompt 128 --new 64 --runs 2 ;;
-analyze) ours analyze 500 bench analyze --random-weights --shape mistral-7b --products engine ;;
+first) first "${SHAPE:-mistral-7b}" ;;
+flags) flags "${SHAPE:-mistral-7b}" ;;
+generate) generation mistral-7b 500 ;;
+analyze) analysis mistral-7b 500 ;;
 tiny) training tiny 2 32 $how ;;
 *) size=${shape##*-}; training "${shape%-*}" "${size%x*}" "${size#*x}" $how ;;
 esac

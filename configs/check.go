@@ -27,7 +27,6 @@ func (r Run) check(allocated bool) (problems []string) {
 	stored, err := quant.Parse(r.ModelQuant)
 	rule(err == nil, "model_quant is %q: none, int8 or nf4 is needed", r.ModelQuant)
 	rule(stored == quant.None || r.Adapter.Kind != Full, "model_quant is %s, but adapter.kind full trains the weights themselves: leave it out, or train an adapter", r.ModelQuant)
-	rule(stored == quant.None || !r.Training.ShardBase, "training.shard_base is set beside model_quant %s: weights in few bits are not divided, each device holds them all", r.ModelQuant)
 	r.Adapter.check(rule)
 	switch {
 	case r.Adapter.From != "":

@@ -114,7 +114,6 @@ func TestWrongConfigurations(t *testing.T) {
 		least + "training: {shard_base: true}":                                             "training.devices is 1: there is nobody to share with",
 		least + "adapter: {kind: full}\ntraining: {shard_base: true, devices: 2}":          "with adapter.kind full nothing is frozen",
 		least + "adapter: {kind: dora}\ntraining: {shard_base: true, devices: 2}":          "starts from norms of whole weights",
-		least + "model_quant: nf4\ntraining: {shard_base: true, devices: 2}":               "weights in few bits are not divided",
 	} {
 		_, err := Parse("x.yaml", []byte(text), nil)
 		require.ErrorContains(t, err, why, text)

@@ -60,7 +60,7 @@ func (p *Params) Spread(eng *engine.Engine) error {
 // checkpointing, whose x is another in the backward pass, that is done there once more, and
 // no device ever holds the matrices of more than a few layers.
 func together(w, x *Node) *Node {
-	if w.Rank() != 4 {
+	if !divided(w) {
 		return w
 	}
 	if x != nil {
@@ -68,3 +68,6 @@ func together(w, x *Node) *Node {
 	}
 	return Reshape(w, -1, w.Shape().Dim(3))
 }
+
+// divided tells whether a frozen matrix lies in parts.
+func divided(w *Node) bool { return w.Rank() == 4 }

@@ -13,6 +13,9 @@ func (m *Model) FlashRefusal(tokens int, packed bool) string {
 	if m.Engine.Name != engine.CUDA {
 		return fmt.Sprintf("it is xla:cuda's, not %s's", m.Engine.Name)
 	}
+	if n := m.Engine.Devices.Count; n > 1 {
+		return fmt.Sprintf("XLA cannot divide the call over %d devices, and would have each compute it for all rows", n)
+	}
 	if packed {
 		return "it cannot keep the texts of packed rows apart"
 	}

@@ -17,6 +17,7 @@ type quantised struct {
 	kind    quant.Kind
 	pieces  []*Node // as of [quant.Kind.Pieces]
 	out, in int
+	again   bool // the codes are divided, and the layer is computed again in the backward pass, which puts them together once
 }
 
 // quantised finds a projection's pieces; false where it is stored whole.
@@ -26,7 +27,11 @@ func (d *Decoder) quantised(layer int, site Site) (q quantised, ok bool) {
 	for _, p := range d.Quant.Pieces(q.out, q.in) {
 		q.pieces = append(q.pieces, d.Weights[site.WeightName(layer)+p.Suffix])
 	}
-	return q, len(q.pieces) > 0
+	if len(q.pieces) == 0 {
+		return q, false
+	}
+	q.again = d.Checkpoint && divided(q.pieces[0])
+	return q, true
 }
 
 // storable refuses what a kind cannot store: two values of nf4 share a byte, in one row.
@@ -45,15 +50,23 @@ func (d Description) storable(kind quant.Kind) error {
 // the backward pass. So the product is cut off from it, and a sum of 0 takes its place,
 // whose gradient is computed from the pieces again.
 func (q quantised) product(x *Node) *Node {
-	xs, ws := q.split(x), q.parts(x)
+	codes := q.codes(x)
+	xs, ws := q.split(x), q.parts(codes, x.DType())
 	y := nn.Linear(xs[0], ws[0])
 	for i := 1; i < len(ws); i++ {
 		y = Add(y, nn.Linear(xs[i], ws[i]))
 	}
 	wide := Concatenate([]*Node{x, ZerosLike(y)}, 1) // [N, in + out]
-	wide = IdentityWithCustomGradient(wide, func(_, v *Node) *Node {
+	if q.again {
+		wide = SchedulingBarrier(wide, codes)
+	}
+	wide = IdentityWithCustomGradient(wide, func(wide, v *Node) *Node {
 		dy := SliceAxis(v, 1, AxisRangeToEnd(q.in))
-		dx := q.parts(dy)
+		codes := q.codes(dy)
+		if q.again { // those that the layer computed again has put together
+			codes = follow(wide.Inputs()[0].Inputs()[1], dy)
+		}
+		dx := q.parts(codes, dy.DType())
 		for i, w := range dx {
 			dx[i] = nn.Product(dy, w)
 		}
@@ -64,16 +77,28 @@ func (q quantised) product(x *Node) *Node {
 
 // weight is the whole weight [out, in] in the number format of after, and not made before
 // that is; in f32 for nil.
-func (q quantised) weight(after *Node) *Node { return q.join(q.parts(after)) }
-
-// parts is the weight in as many matrices as [quantised.split] makes of its input. The two
-// of nf4 are the upper and the lower halves of its bytes, each of which XLA restores many
-// values at once; taking turns, it does it one by one.
-func (q quantised) parts(after *Node) []*Node {
-	codes, dtype := q.pieces[0], dtypes.Float32
+func (q quantised) weight(after *Node) *Node {
+	dtype := dtypes.Float32
 	if after != nil {
-		codes, dtype = follow(codes, after), after.DType()
+		dtype = after.DType()
 	}
+	return q.join(q.parts(q.codes(after), dtype))
+}
+
+// codes are the first piece, put together where it is divided over devices, and not before
+// after is there, if that is not nil.
+func (q quantised) codes(after *Node) *Node {
+	codes := q.pieces[0]
+	if after != nil {
+		codes = follow(codes, after)
+	}
+	return together(codes, nil)
+}
+
+// parts is the weight of codes in as many matrices as [quantised.split] makes of its input.
+// The two of nf4 are the upper and the lower halves of its bytes, each of which XLA restores
+// many values at once; taking turns, it does it one by one.
+func (q quantised) parts(codes *Node, dtype dtypes.DType) []*Node {
 	if q.kind == quant.Int8 {
 		return []*Node{ConvertDType(Mul(ConvertDType(codes, dtypes.Float32), ExpandAxes(q.pieces[1], -1)), dtype)}
 	}

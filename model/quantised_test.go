@@ -158,7 +158,7 @@ func TestQuantisedOnceAndKept(t *testing.T) {
 			refuse(base, "")
 		}
 		require.NoError(t, os.WriteFile(path, whole[:len(whole)-9], 0o644))
-		refuse(base, "is damaged")
+		refuse(base, "cannot be used")
 		require.NoError(t, os.Remove(path))
 		_, err = load(other)
 		require.NoError(t, err)

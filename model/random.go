@@ -57,16 +57,39 @@ func NewRandomOnDevice(eng *engine.Engine, d Description, dtype string, seed int
 
 // NewShapes is a model whose weights are zeros that nobody writes or reads, and which
 // therefore take no memory: for graphs that are built and never run.
-func NewShapes(eng *engine.Engine, d Description, dtype string) (*Model, error) {
+func NewShapes(eng *engine.Engine, d Description, dtype string, kind quant.Kind) (*Model, error) {
 	device, _, err := ParseDType(dtype)
 	if err != nil {
 		return nil, err
 	}
-	m := &Model{Description: d, Params: &Params{}, Engine: eng, InOut: swapped(eng)}
+	if err := d.storable(kind); err != nil {
+		return nil, err
+	}
+	m := &Model{Description: d, Params: &Params{}, Engine: eng, InOut: swapped(eng), Quant: kind}
 	for _, p := range d.held() {
-		m.Add(p.Name, tensors.FromShape(m.shapeOf(p, device)))
+		if kind == quant.None || !p.projects() {
+			m.addShapes(p.Name, m.shapeOf(p, device))
+			continue
+		}
+		for _, piece := range tensorsOf(p, kind.Pieces(p.Shape[0], p.Shape[1])) {
+			m.addShapes(piece.Name, shapes.Make(deviceFormats[piece.DType], piece.Shape...))
+		}
 	}
 	return m, nil
+}
+
+// addShapes adds a tensor, or its parts on several devices, by its shape.
+func (m *Model) addShapes(name string, shape shapes.Shape) {
+	devices := m.Engine.Devices
+	stored, axis := devices.Split(shape)
+	if axis >= 0 {
+		stored.Dimensions[axis] /= devices.Count
+	}
+	parts := make([]*tensors.Tensor, max(devices.Count, 1))
+	for i := range parts {
+		parts[i] = tensors.FromShape(stored)
+	}
+	m.addParts(name, parts, axis)
 }
 
 // shapeOf is how a tensor lies on the device.

@@ -36,6 +36,8 @@ func TestFlashIsRefusedWhereItsKernelCannotStandIn(t *testing.T) {
 	gpu.Windows = []int{0, 8}
 	require.Contains(t, gpu.FlashRefusal(16, false), "layer 1 sees a window of 8 tokens, and rows have up to 16")
 	require.NotContains(t, gpu.FlashRefusal(8, false), "window")
+	gpu.Engine.Devices.Count = 4
+	require.Contains(t, gpu.FlashRefusal(8, false), "over 4 devices")
 }
 
 func testModel(t *testing.T) *Model {

@@ -60,7 +60,7 @@ func (m *Model) openStored(ctx context.Context, set *weights.Set, how Quantisati
 	m.fingerprint = set.Fingerprint()
 	s := &stored{quantiser: quantiser{how.Kind, m.fingerprint}}
 	s.path = filepath.Join(how.Cache, s.file())
-	if _, err := os.Stat(s.path); os.IsNotExist(err) {
+	if _, err := os.Stat(s.path); err != nil {
 		if how.Log != nil {
 			how.Log(fmt.Sprintf("quantising %s once to %s: kept in %s", m.Dir, how.Kind, s.path))
 		}
@@ -80,7 +80,7 @@ const again = "remove the file, and it is made again"
 // open maps the file and holds it against what it should be, to the byte.
 func (s *stored) open(d Description) (err error) {
 	if s.set, err = weights.OpenFile(s.path); err != nil {
-		return fault.Input(s.path, again, "is damaged: %v", err)
+		return s.refuse(err)
 	}
 	defer func() {
 		if err != nil {
@@ -93,12 +93,22 @@ func (s *stored) open(d Description) (err error) {
 		}
 	}
 	if err := s.check(d); err != nil {
-		return fault.Input(s.path, again, "is damaged: %v", err)
+		return s.refuse(err)
 	}
 	return nil
 }
 
-// check holds the file's tensors against the model's description and against the checksum.
+// refuse says what is wrong with the file, and this file's remedy in the place of others.
+func (s *stored) refuse(err error) error {
+	why := err.Error()
+	if bad := (*fault.Bad)(nil); errors.As(err, &bad) {
+		why = bad.Why
+	}
+	return fault.Input(s.path, again, "cannot be used: %s", why)
+}
+
+// check holds the file's tensors against the model's description, their values against what
+// quantising makes, and all against the checksum.
 func (s *stored) check(d Description) error {
 	layout := append(s.layout(d), weights.Tensor{Name: checksum, DType: "U8", Shape: []int{sha256.Size}})
 	specs := make([]weights.Spec, len(layout))
@@ -113,19 +123,33 @@ func (s *stored) check(d Description) error {
 			return fmt.Errorf("tensor %s is in %s where %s is expected", t.Name, t.DType, want.DType)
 		}
 	}
-	h, sum := s.digest(), weights.Tensor{}
-	for _, name := range s.set.Names() { // sorted, as they were written
-		t, _ := s.set.Get(name)
-		if name == checksum {
-			sum = t
-			continue
-		}
-		add(h, t)
-	}
-	if !bytes.Equal(sum.Data, h.Sum(nil)) {
+	if sum, _ := s.set.Get(checksum); !bytes.Equal(sum.Data, s.sum()) {
 		return errors.New("its checksum does not match")
 	}
+	for _, want := range layout {
+		t, _ := s.set.Get(want.Name)
+		if err := t.CheckFinite(); err != nil {
+			return err
+		}
+		if at := bytes.IndexByte(t.Data, leastI8); at >= 0 && t.DType == weights.DType(quant.I8) {
+			return fmt.Errorf("code %d of tensor %s is -128 where -127 to 127 is expected", at, t.Name)
+		}
+	}
 	return nil
+}
+
+// leastI8 is -128, the one byte that is no code: each of nf4's is a pair of levels.
+const leastI8 = 0x80
+
+// sum is the checksum of what the file holds.
+func (s *stored) sum() []byte {
+	h := s.digest()
+	for _, name := range s.set.Names() { // sorted, as they were written
+		if t, _ := s.set.Get(name); name != checksum {
+			add(h, t)
+		}
+	}
+	return h.Sum(nil)
 }
 
 // digest begins the checksum with what the metadata say.
@@ -230,7 +254,8 @@ func (s *stored) upload(m *Model, p place, t weights.Tensor) (err error) {
 		}
 	}
 	for _, piece := range pieces {
-		parts, err := m.Engine.FillEach(shapes.Make(deviceFormats[piece.DType], piece.Shape...), func(dst []byte) error {
+		shape := shapes.Make(deviceFormats[piece.DType], piece.Shape...)
+		parts, err := m.Engine.FillEach(shape, func(dst []byte) error {
 			copy(dst, piece.Data)
 			return nil
 		})
@@ -238,7 +263,8 @@ func (s *stored) upload(m *Model, p place, t weights.Tensor) (err error) {
 			return err
 		}
 		piece.Release()
-		m.addParts(piece.Name, parts, -1)
+		_, axis := m.Engine.Devices.Split(shape)
+		m.addParts(piece.Name, parts, axis)
 	}
 	return nil
 }

@@ -112,7 +112,7 @@ func (b *Bound) downApart(x, w *Node) *Node {
 	n, in := x.Shape().Dim(0), x.Shape().Dim(1)
 	m := w.Shape().Dim(0) / b.Rank
 	dropped := b.drop(BroadcastToDims(ExpandAxes(x, 0), m, n, in))
-	y := DotGeneral(dropped, []int{2}, []int{0}, Reshape(w, m, b.Rank, in), []int{2}, []int{0}) // [M, N, r]
+	y := nn.Contract(dropped, []int{2}, []int{0}, Reshape(w, m, b.Rank, in), []int{2}, []int{0}) // [M, N, r]
 	return Reshape(TransposeAllDims(y, 1, 0, 2), n, m*b.Rank)
 }
 

@@ -3,6 +3,7 @@ package moelora
 import (
 	"alphalora/internal/engine"
 	"alphalora/model"
+	"alphalora/model/nn"
 
 	"github.com/gomlx/compute/dtypes"
 	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
@@ -47,9 +48,9 @@ func (b *Bound) rowsBefore(g model.Group, site model.Site) int {
 func rowLengths(w, a, up *Node, scale float64) *Node {
 	w, a = ConvertDType(w, dtypes.Float32), ConvertDType(a, dtypes.Float32)
 	squares := ReduceSum(Square(w), 1)
-	across := ReduceSum(Mul(up, DotGeneral(a, []int{1}, nil, w, []int{1}, nil)), 0) // [r, out] summed
-	gram := DotGeneral(a, []int{1}, nil, a, []int{1}, nil)                          // [r, r]
-	within := ReduceSum(Mul(up, DotGeneral(gram, []int{1}, nil, up, []int{0}, nil)), 0)
+	across := ReduceSum(Mul(up, nn.Contract(a, []int{1}, nil, w, []int{1}, nil)), 0) // [r, out] summed
+	gram := nn.Contract(a, []int{1}, nil, a, []int{1}, nil)                          // [r, r]
+	within := ReduceSum(Mul(up, nn.Contract(gram, []int{1}, nil, up, []int{0}, nil)), 0)
 	return Sqrt(Add(squares, Add(MulScalar(across, 2*scale), MulScalar(within, scale*scale))))
 }
 

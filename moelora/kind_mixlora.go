@@ -2,6 +2,7 @@ package moelora
 
 import (
 	"alphalora/model"
+	"alphalora/model/nn"
 
 	. "github.com/gomlx/gomlx/core/graph" //nolint:revive // graph code reads as formulas
 )
@@ -48,7 +49,7 @@ func (b *Bound) MLP(layer int, x *Node, m model.MLP) *Node {
 func (b *Bound) upEach(layer int, site model.Site, hidden *Node) *Node {
 	w := ConvertDType(b.params[upName(layer, site)], hidden.DType()) // [E·r, out]
 	w = Reshape(w, b.Experts[layer], b.Rank, w.Shape().Dim(1))
-	return MulScalar(DotGeneral(hidden, []int{2}, []int{1}, w, []int{1}, []int{0}), b.Shape.Scale())
+	return MulScalar(nn.Contract(hidden, []int{2}, []int{1}, w, []int{1}, []int{0}), b.Shape.Scale())
 }
 
 // downEach is the sum of what the experts add to the down projection: h [E, N, F], gated
@@ -57,7 +58,7 @@ func (b *Bound) downEach(layer int, h *Node) *Node {
 	e, n := h.Shape().Dim(0), h.Shape().Dim(1)
 	a := ConvertDType(b.params[downName(layer, []model.Site{model.Down})], h.DType()) // [E·r, F]
 	a = Reshape(a, e, b.Rank, a.Shape().Dim(1))
-	low := DotGeneral(b.drop(h), []int{2}, []int{0}, a, []int{2}, []int{0}) // [E, N, r]
+	low := nn.Contract(b.drop(h), []int{2}, []int{0}, a, []int{2}, []int{0}) // [E, N, r]
 	low = Reshape(TransposeAllDims(low, 1, 0, 2), n, 1, e, b.Rank)
 	return b.up(layer, model.Down, MulScalar(low, b.Shape.Scale()))
 }

@@ -4,11 +4,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"alphalora/internal/engine"
 	"alphalora/internal/fault"
 	"alphalora/model"
+	"alphalora/model/quant"
 	"alphalora/moelora"
 	"alphalora/train/data"
 
@@ -27,11 +30,16 @@ func onDevices(t *testing.T, devices int, divided bool) *engine.Engine {
 	return eng
 }
 
-// small is a random model of two layers, with an adapter of 1 and 3 experts.
-func small(t *testing.T, eng *engine.Engine) (*model.Model, *moelora.Adapter) {
-	d := model.Description{Family: "llama", Vocabulary: 40, Hidden: 16, Layers: 2, Heads: 4, KVHeads: 2, HeadDim: 4,
-		Intermediate: 24, Context: 64, NormEps: 1e-6, EmbedScale: 1, AttentionScale: 0.5, Rope: model.PlainRope(4, 10000), Activation: model.SiLU, Tied: true}
-	m, err := model.NewRandom(eng, d, "float32", 5)
+// small is a random model of two layers, with an adapter of 1 and 3 experts. In few bits it
+// is twice as wide: so many blocks of nf4 can be divided over four devices.
+func small(t *testing.T, eng *engine.Engine, stored quant.Kind) (*model.Model, *moelora.Adapter) {
+	width := 16
+	if stored != quant.None {
+		width = 32
+	}
+	d := model.Description{Family: "llama", Vocabulary: 40, Hidden: width, Layers: 2, Heads: 4, KVHeads: 2, HeadDim: width / 4,
+		Intermediate: width * 3 / 2, Context: 64, NormEps: 1e-6, EmbedScale: 1, AttentionScale: 0.5, Rope: model.PlainRope(width/4, 10000), Activation: model.SiLU, Tied: true}
+	m, err := model.NewRandomQuantised(eng, d, "float32", 5, stored)
 	require.NoError(t, err)
 	experts := []int{1, 3}
 	a, err := moelora.New(m, moelora.Shape{Kind: moelora.MoELoRA, Rank: 4, Alpha: 8, Experts: experts, TopK: moelora.MoELoRA.TopK(experts), Targets: model.Sites()}, 6)
@@ -41,9 +49,18 @@ func small(t *testing.T, eng *engine.Engine) (*model.Model, *moelora.Adapter) {
 
 const deviceSteps = 30
 
-// leg trains to the last step, from a checkpoint where one is named. The last batch of an
+// way is how a leg's base lies, and where, and which checkpoint it goes on from.
+type way struct {
+	stored  quant.Kind
+	devices int
+	divided bool // the base
+	again   bool // layers are computed again in the backward pass
+	from    string
+}
+
+// leg trains to the last step. The last batch of an
 // epoch has 3 of 8 samples, and each step has up to two micro-batches of 4 rows.
-func leg(t *testing.T, dir, from string, devices int, divided bool) []Metrics {
+func leg(t *testing.T, dir string, w way) []Metrics {
 	var samples data.List
 	for i := range 11 {
 		s := data.Sample{}
@@ -56,11 +73,11 @@ func leg(t *testing.T, dir, from string, devices int, divided bool) []Metrics {
 	require.NoError(t, err)
 	held, err := data.NewBatcher(samples[3:8], data.Plan{Batch: 4, Micro: 4})
 	require.NoError(t, err)
-	m, a := small(t, onDevices(t, devices, divided))
-	require.Equal(t, divided, m.Tensors[0].Rank() == 4, "the embedding is divided or whole")
+	m, a := small(t, onDevices(t, w.devices, w.divided), w.stored)
+	require.Equal(t, w.divided, m.Tensors[0].Rank() == 4, "the embedding is divided or whole")
 	err = Run(t.Context(), m, a, dealt, Options{Output: dir, Seed: 4, Schedule: Schedule{Kind: "linear", Peak: 1e-2, Warmup: 3, Total: deviceSteps},
-		Optimizer: quick().optimizer, MaxGradNorm: 1, Rematerialise: divided, Dropout: 0.1, Balance: 0.01, ZLoss: 0.001, Validation: Validation{Held: held, Every: 10},
-		Checkpoints: Checkpoints{Dir: filepath.Join(dir, "checkpoints"), Every: 10, Keep: 3, Resume: from != "", From: from}})
+		Optimizer: quick().optimizer, MaxGradNorm: 1, Rematerialise: w.again, Dropout: 0.1, Balance: 0.01, ZLoss: 0.001, Validation: Validation{Held: held, Every: 10},
+		Checkpoints: Checkpoints{Dir: filepath.Join(dir, "checkpoints"), Every: 10, Keep: 3, Resume: w.from != "", From: w.from}})
 	require.NoError(t, err)
 	rows, err := ReadMetrics(dir)
 	require.NoError(t, err)
@@ -72,36 +89,56 @@ func leg(t *testing.T, dir, from string, devices int, divided bool) []Metrics {
 // an exchange end the process after 40 seconds otherwise.
 const patience = " --xla_cpu_collective_call_terminate_timeout_seconds=600"
 
+// hasty leaves out what makes machine code good and compiling slow; modules are the same.
+const hasty = " --xla_backend_optimization_level=0"
+
 const dumpVariable = "ALPHALORA_TEST_DUMP"
 
 // TestDevicesKeepTheCurve trains on one device and on four, and goes on with a run of four
-// on one, and with that on four that divide the base and compute layers again in the backward
-// pass; all have the same curve. It does so
+// on one (over a base in few bits it does not), and with that on four that divide the base and
+// compute layers again in the backward pass; all have the same curve. It does so
 // in a process of its own, in which XLA writes down what it compiles: each of four devices
 // does a quarter of the work, and exchanges what docs/scaling.md says.
 func TestDevicesKeepTheCurve(t *testing.T) {
-	if os.Getenv(dumpVariable) != "" {
-		curves(t)
-		return
+	for _, stored := range []quant.Kind{quant.None, quant.Int8, quant.FourBit} {
+		t.Run(stored.String(), func(t *testing.T) {
+			if os.Getenv(dumpVariable) != "" {
+				curves(t, stored)
+				return
+			}
+			requireShares(t, dumpedBy(t), stored)
+		})
 	}
+}
+
+// dumpedBy runs the test again in a process of its own, and returns the folder in which XLA
+// wrote down what it compiled there.
+func dumpedBy(t *testing.T) (dir string) {
 	onDevices(t, 4, false)
-	dir := t.TempDir()
-	child := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
-	child.Env = append(os.Environ(), dumpVariable+"="+dir, "XLA_FLAGS=--xla_dump_to="+dir+" --xla_dump_hlo_as_text"+patience)
+	dir = t.TempDir()
+	child := exec.Command(os.Args[0], "-test.run=^"+strings.ReplaceAll(t.Name(), "/", "$/^")+"$", "-test.v")
+	child.Env = append(os.Environ(), dumpVariable+"="+dir, "XLA_FLAGS=--xla_dump_to="+dir+" --xla_dump_hlo_as_text"+hasty+patience)
 	out, err := child.CombinedOutput()
 	require.NoError(t, err, string(out))
+	t.Logf("%s", out)
+	return dir
+}
 
+// requireShares holds what each of four devices has, does and exchanges.
+func requireShares(t *testing.T, dir string, stored quant.Kind) {
 	list := dumped(t, dir, "accumulate")
-	require.Len(t, list, 4, "one module for each leg")
-	one, whole, again, divided := list[0], list[1], list[2], list[3]
+	require.Len(t, list, len(legs(stored)), "one module for each leg")
+	one, whole, divided := list[0], list[1], list[len(list)-1]
 	t.Logf("one device %+v, four %+v, four that divide the base %+v", one, whole, divided)
-	require.Equal(t, one, again)
+	if stored == quant.None {
+		require.Equal(t, one, list[2])
+	}
 	require.Empty(t, one.exchanged)
-	m, a := small(t, onDevices(t, 1, false))
+	m, a := small(t, onDevices(t, 1, false), stored)
 	var matrices int64
 	for _, tensor := range m.Tensors {
 		if tensor.Rank() == 2 {
-			matrices += 4 * int64(tensor.Size())
+			matrices += int64(tensor.Shape().ByteSize())
 		}
 	}
 	gradients := 4 * int64(a.Params.Count())
@@ -123,13 +160,28 @@ func TestDevicesKeepTheCurve(t *testing.T) {
 	}
 }
 
+// legs are the ways that are compared, and the checkpoint of the one before that each goes
+// on from.
+func legs(stored quant.Kind) []way {
+	one, four, divided := way{devices: 1}, way{devices: 4}, way{devices: 4, divided: true, again: true, from: "step-000020"}
+	list := []way{one, four, divided}
+	if stored == quant.None {
+		one.from = "step-000010"
+		list = slices.Insert(list, 2, one)
+	}
+	for i := range list {
+		list[i].stored = stored
+	}
+	return list
+}
+
 // curves trains the legs and compares them.
-func curves(t *testing.T) {
-	one := leg(t, t.TempDir(), "", 1, false)
-	dir := t.TempDir()
+func curves(t *testing.T, stored quant.Kind) {
+	ways, dir := legs(stored), t.TempDir()
+	one := leg(t, t.TempDir(), ways[0])
 	worst := 0.0
-	same := func(many []Metrics) {
-		for i, row := range many {
+	for _, w := range ways[1:] {
+		for i, row := range leg(t, dir, w) {
 			for j, pair := range [][2]float64{{one[i].Loss, row.Loss}, {one[i].BalanceLoss, row.BalanceLoss}, {one[i].ZLoss, row.ZLoss}, {one[i].GradNorm, row.GradNorm}} {
 				require.InEpsilon(t, pair[0], pair[1], 1e-5, "step %d, number %d", row.Step, j)
 				worst = max(worst, max(pair[0]-pair[1], pair[1]-pair[0])/pair[0])
@@ -141,9 +193,6 @@ func curves(t *testing.T) {
 			}
 		}
 	}
-	same(leg(t, dir, "", 4, false))
-	same(leg(t, dir, "step-000010", 1, false))
-	same(leg(t, dir, "step-000020", 4, true))
 	require.Less(t, one[deviceSteps-1].Loss, one[0].Loss-0.05, "it has learnt")
 	t.Logf("largest relative difference %.1e", worst)
 }
@@ -151,8 +200,8 @@ func curves(t *testing.T) {
 // TestDividedWeightsLieInParts holds what each device has of a divided base.
 func TestDividedWeightsLieInParts(t *testing.T) {
 	eng := onDevices(t, 4, true)
-	m, _ := small(t, eng)
-	whole, _ := small(t, onDevices(t, 1, false))
+	m, _ := small(t, eng, quant.None)
+	whole, _ := small(t, onDevices(t, 1, false), quant.None)
 	var held [4]int
 	for device := range held {
 		for i, tensor := range m.On(device) {

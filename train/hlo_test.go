@@ -25,12 +25,12 @@ var (
 	partitionsOf = regexp.MustCompile(`num_partitions=(\d+)`)
 	inputsOf     = regexp.MustCompile(`entry_computation_layout=\{\((.*?)\)->`)
 	definition   = regexp.MustCompile(`^\s*(?:ROOT )?(%[\w.-]+) = (.*?) ([a-z][a-z-]*)\(`)
-	shapeOfArray = regexp.MustCompile(`(f32|s32|u32|bf16|pred)\[([\d,]*)\]`)
+	shapeOfArray = regexp.MustCompile(`(f32|s32|u32|bf16|s8|u8|pred)\[([\d,]*)\]`)
 	productOf    = regexp.MustCompile(`dot\((%[\w.-]+), .*lhs_contracting_dims=\{([\d,]*)\}`)
 	scratchOf    = regexp.MustCompile(`size (\S+), preallocated-temp`)
 )
 
-var sizes = map[string]int64{"f32": 4, "s32": 4, "u32": 4, "bf16": 2, "pred": 1}
+var sizes = map[string]int64{"f32": 4, "s32": 4, "u32": 4, "bf16": 2, "s8": 1, "u8": 1, "pred": 1}
 
 func dims(text string) (list []int64, count int64) {
 	count = 1

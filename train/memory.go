@@ -29,7 +29,7 @@ type Size struct {
 	Backend      string     // as of [engine.Engine]
 	Rows, Length int        // of a micro-batch
 	Recompute    bool       // gradient checkpointing
-	Flash        bool       // attention that never holds its scores
+	Flash        bool       // attention without scores
 }
 
 // facts tells what the peak holds on a backend.
@@ -38,20 +38,20 @@ type facts struct {
 	layer    float64 // bytes of the engine and its compiler for each layer
 	weights  float64 // times the base's own bytes
 	trained  float64 // bytes for a variable's value
-	own      bool    // activations have the base's number format; otherwise f32
 	inside   float64 // times the inputs and outputs of a layer's projections
-	attended float64 // times the attention's scores
+	value    float64 // bytes of one of those; 0: as many as the base's have
+	attended float64 // times the attention's scores, in f32
 	layers   float64 // whose inside is held with Recompute
 }
 
 // How the numbers came about, and how far the estimate is off: docs/training.md.
 var (
 	// fitted to peaks of bench train, but for what is trained
-	onCPU = facts{engine: 100e6, layer: 90e6, weights: 1, trained: 8 * 4, inside: 2.2, attended: 2, layers: 2}
-	// activations are fitted to what XLA's GPU compiler lays out, the rest is counted. A variable
-	// is held eight times: itself, the gradients so far and their zeros, two moments, and what
-	// the update writes beside its inputs.
-	onGPU = facts{weights: 1, trained: 8 * 4, own: true, inside: 2, attended: 2, layers: 1}
+	onCPU = facts{engine: 100e6, layer: 90e6, weights: 1, trained: 8 * 4, inside: 2.2, value: 4, attended: 2, layers: 2}
+	// fitted to what XLA's compiler lays out for an H100 (docs/gpu.md). A variable is held five
+	// times beside activations: itself, the gradients so far and with this micro-batch's, two
+	// moments. The update holds it more often, but no activations.
+	onGPU = facts{weights: 1, trained: 5 * 4, inside: 1.5, attended: 0.9, layers: 1}
 )
 
 // Estimate tells the peak memory of steps. a is the shape of the adapter, nil in
@@ -79,17 +79,17 @@ func Estimate(d model.Description, a *moelora.Shape, s Size) Memory {
 	if s.Recompute {
 		held, kept = min(layers, f.layers), bytes*float64(d.Hidden)*layers
 	}
-	value := 4.0
-	if f.own {
+	value, attended := f.value, 4*f.attended*float64(d.Heads*s.Length)
+	if value == 0 {
 		value = bytes
 	}
-	inside := f.inside * float64(projected(d))
-	if !s.Flash {
-		inside += f.attended * float64(d.Heads*s.Length)
+	if s.Flash {
+		attended = 0
 	}
+	inside := value*f.inside*float64(projected(d)) + attended
 	scores := min(tokens*float64(d.Vocabulary), model.MaxScores)
 	return Memory{Engine: int64(f.engine + f.layer*layers), Weights: int64(weights),
-		Trained: int64(f.trained * float64(trained)), Activations: int64(tokens * (held*value*inside + kept)), Scores: int64(3 * 4 * scores)}
+		Trained: int64(f.trained * float64(trained)), Activations: int64(tokens * (held*inside + kept)), Scores: int64(3 * 4 * scores)}
 }
 
 // largest counts the values of the largest projection.

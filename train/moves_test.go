@@ -9,6 +9,7 @@ import (
 
 	"alphalora/internal/engine"
 	"alphalora/model"
+	"alphalora/model/quant"
 	"alphalora/moelora"
 	"alphalora/train/data"
 
@@ -20,11 +21,16 @@ func tiny(t *testing.T) (*model.Model, *moelora.Adapter) { return tinyOf(t, moel
 
 // tinyOf is that with an adapter of some kind.
 func tinyOf(t *testing.T, k moelora.Kind) (*model.Model, *moelora.Adapter) {
+	return tinyStored(t, k, quant.None)
+}
+
+// tinyStored is that with the projections stored as kind says.
+func tinyStored(t *testing.T, k moelora.Kind, stored quant.Kind) (*model.Model, *moelora.Adapter) {
 	eng, err := engine.Open("")
 	require.NoError(t, err)
 	d := model.Description{Family: "llama", Vocabulary: 40, Hidden: 16, Layers: 3, Heads: 4, KVHeads: 2, HeadDim: 4,
 		Intermediate: 24, Context: 64, NormEps: 1e-6, EmbedScale: 1, AttentionScale: 0.5, Rope: model.PlainRope(4, 10000), Activation: model.SiLU, Tied: true}
-	m, err := model.NewRandom(eng, d, "float32", 5)
+	m, err := model.NewRandomQuantised(eng, d, "float32", 5, stored)
 	require.NoError(t, err)
 	experts := []int{1, 3, 2}
 	if k.Single {

@@ -1,74 +1,49 @@
 package train
 
 import (
-	"encoding/json"
 	"math"
-	"os"
 	"path/filepath"
 	"testing"
 
 	"alphalora/model"
 	"alphalora/model/quant"
-	"alphalora/model/weights"
 	"alphalora/moelora"
 	"alphalora/train/data"
 
 	"github.com/stretchr/testify/require"
 )
 
-// apart is by how much the losses of 30 steps may differ from those over whole weights:
-// two to three times what was seen (docs/quantisation.md).
-var apart = map[quant.Kind]float64{quant.Int8: 0.03, quant.FourBit: 0.3}
+// apart is by how much losses of 30 steps in bf16, over int8 and over nf4 may differ from those
+// of the released code in f32: about twice what was seen (docs/quantisation.md).
+var apart = map[string]map[quant.Kind]float64{
+	"llama":   {quant.None: 0.025, quant.Int8: 0.025, quant.FourBit: 0.35},
+	"mistral": {quant.None: 0.015, quant.Int8: 0.015, quant.FourBit: 0.3},
+	"gemma":   {quant.None: 0.04, quant.Int8: 0.02, quant.FourBit: 0.4},
+}
 
-// TestQuantisedCurves holds 30 steps over a quantised base against those over f32.
+// TestQuantisedCurves holds 30 steps in bf16, and in f32 over a base in few bits, against
+// those of the released code in f32.
 func TestQuantisedCurves(t *testing.T) {
-	for _, family := range []string{"llama"} {
-		whole := curveOf(t, openReference(t, family))
-		short := curveOf(t, openQuantised(t, family, "bfloat16", quant.None))
-		t.Logf("%s: f32 %.4f to %.4f; bf16 is at most %.5f off", family, whole[0], whole[29], furthestOf(whole, short))
-		for kind, limit := range apart {
-			got := curveOf(t, openQuantised(t, family, "float32", kind))
-			off := furthestOf(whole, got)
-			t.Logf("%s: %s is at most %.5f off", family, kind, off)
-			require.LessOrEqual(t, off, limit)
-			require.Greater(t, off, 0.0, "it is another model")
-		}
+	for family, limits := range apart {
+		t.Run(family, func(t *testing.T) {
+			for _, kind := range []quant.Kind{quant.None, quant.Int8, quant.FourBit} {
+				dtype := "float32"
+				if kind == quant.None {
+					dtype = "bfloat16"
+				}
+				ref := openQuantised(t, family, dtype, kind)
+				want := readCurve(t, ref.dir)
+				most, last := 0.0, 0.0
+				for step, r := range ref.train(t, want) {
+					most, last = max(most, math.Abs(r.loss-want.Loss[step])), r.loss
+				}
+				t.Logf("%s, %s, model_quant %s: at most %.4f off, the last loss %.4f; f32 %.4f to %.4f", family, dtype, kind, most, last, want.Loss[0], want.Loss[29])
+				require.LessOrEqual(t, most, limits[kind])
+				require.Greater(t, most, 5e-4, "it is another model")
+				ref.model.Free()
+			}
+		})
 	}
-}
-
-func furthestOf(a, b []float64) (most float64) {
-	for i := range a {
-		most = max(most, math.Abs(a[i]-b[i]))
-	}
-	return most
-}
-
-// curveOf is the losses of the reference's steps.
-func curveOf(t *testing.T, ref reference) []float64 {
-	var curve struct {
-		Steps        int
-		Eps          float64
-		LearningRate float64 `json:"learning_rate"`
-		Warmup       int     `json:"warmup_steps"`
-	}
-	raw, err := os.ReadFile(filepath.Join(ref.dir, "curve.json"))
-	require.NoError(t, err)
-	require.NoError(t, json.Unmarshal(raw, &curve))
-	set, err := weights.OpenFile(filepath.Join(ref.dir, "curve.safetensors"))
-	require.NoError(t, err)
-	defer func() { _ = set.Close() }()
-	ref.adapter.ZeroB()
-	st, err := newStepper(ref.model, ref.adapter, settings{maxGradNorm: 1, optimizer: AdamW{Beta1: 0.9, Beta2: 0.999, Epsilon: curve.Eps}})
-	require.NoError(t, err)
-	defer st.close()
-	schedule := Schedule{Kind: "linear", Peak: curve.LearningRate, Warmup: curve.Warmup, Total: curve.Steps}
-	losses := make([]float64, curve.Steps)
-	for step := range losses {
-		r, err := st.step(step+1, []data.Batch{rows(t, set, "input_ids", "input_ids", step)}, schedule.Rate(step))
-		require.NoError(t, err)
-		losses[step] = r.loss
-	}
-	return losses
 }
 
 // TestQuantisedRunsGoOn: a run over a quantised base goes on bit for bit, and over no other.

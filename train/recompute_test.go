@@ -10,6 +10,7 @@ import (
 
 	"alphalora/internal/engine"
 	"alphalora/model"
+	"alphalora/model/quant"
 	"alphalora/moelora"
 
 	"github.com/stretchr/testify/require"
@@ -17,7 +18,8 @@ import (
 )
 
 // TestCheckpointingChangesNoGradient holds the memory-saving backward pass to the plain one,
-// dropout and routing losses included, with each kind and in full-parameter training.
+// dropout and routing losses included, with each kind, over bases in few bits, and in
+// full-parameter training.
 func TestCheckpointingChangesNoGradient(t *testing.T) {
 	same := func(t *testing.T, m *model.Model, a *moelora.Adapter) {
 		var sums, grads [2][]float32
@@ -36,6 +38,12 @@ func TestCheckpointingChangesNoGradient(t *testing.T) {
 	for _, k := range moelora.Kinds() {
 		t.Run(k.Name, func(t *testing.T) {
 			m, a := tinyOf(t, k)
+			same(t, m, a)
+		})
+	}
+	for stored, k := range map[quant.Kind]moelora.Kind{quant.Int8: moelora.DoRA, quant.FourBit: moelora.MixLoRA} {
+		t.Run(stored.String()+" "+k.Name, func(t *testing.T) {
+			m, a := tinyStored(t, k, stored)
 			same(t, m, a)
 		})
 	}

@@ -139,39 +139,14 @@ func requireGradients(t *testing.T, ref reference) {
 func TestReferenceCurve(t *testing.T) { references(t, requireCurve) }
 
 func requireCurve(t *testing.T, ref reference) {
-	var curve struct {
-		Steps        int
-		Eps          float64
-		LearningRate float64 `json:"learning_rate"`
-		Warmup       int     `json:"warmup_steps"`
-		MaxGradNorm  float64 `json:"max_grad_norm"`
-		Coefficient  float64 `json:"balance_coefficient"`
-		Loss         []float64
-		Balance      []float64
-		GradNorm     []float64 `json:"grad_norm_before_clip"`
-	}
-	raw, err := os.ReadFile(filepath.Join(ref.dir, "curve.json"))
-	require.NoError(t, err)
-	require.NoError(t, json.Unmarshal(raw, &curve))
-	set, err := weights.OpenFile(filepath.Join(ref.dir, "curve.safetensors"))
-	require.NoError(t, err)
-	defer func() { _ = set.Close() }()
-
-	ref.adapter.ZeroB()
-	st, err := newStepper(ref.model, ref.adapter, settings{balance: curve.Coefficient, maxGradNorm: curve.MaxGradNorm,
-		optimizer: AdamW{Beta1: 0.9, Beta2: 0.999, Epsilon: curve.Eps}})
-	require.NoError(t, err)
-	defer st.close()
-	schedule := Schedule{Kind: "linear", Peak: curve.LearningRate, Warmup: curve.Warmup, Total: curve.Steps}
+	curve := readCurve(t, ref.dir)
 	require.Len(t, curve.Loss, 30)
-	for step := range curve.Steps {
-		batch := rows(t, set, "input_ids", "input_ids", step)
-		r, err := st.step(step+1, []data.Batch{batch}, schedule.Rate(step))
-		require.NoError(t, err)
+	for step, r := range ref.train(t, curve) {
 		require.InDelta(t, curve.Loss[step], r.loss, 2e-3, "loss of step %d", step+1)
 		require.InDelta(t, curve.Balance[step], r.balance, 2e-3, "routing loss of step %d", step+1)
 		require.InDelta(t, curve.GradNorm[step], r.norm, 2e-3*curve.GradNorm[step]+2e-3, "gradient norm of step %d", step+1)
 	}
+	set := curve.values
 	final, err := ref.adapter.Values()
 	require.NoError(t, err)
 	checked := 0
@@ -188,6 +163,47 @@ func requireCurve(t *testing.T, ref reference) {
 		checked++
 	}
 	require.Equal(t, 182, checked)
+}
+
+// curve is how the released code trains a reference model, and what it measured.
+type curve struct {
+	Steps        int
+	Eps          float64
+	LearningRate float64 `json:"learning_rate"`
+	Warmup       int     `json:"warmup_steps"`
+	MaxGradNorm  float64 `json:"max_grad_norm"`
+	Coefficient  float64 `json:"balance_coefficient"`
+	Loss         []float64
+	Balance      []float64
+	GradNorm     []float64 `json:"grad_norm_before_clip"`
+
+	values *weights.Set // inputs of the steps, and the adapter after them
+}
+
+func readCurve(t *testing.T, dir string) (c curve) {
+	raw, err := os.ReadFile(filepath.Join(dir, "curve.json"))
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(raw, &c))
+	c.values, err = weights.OpenFile(filepath.Join(dir, "curve.safetensors"))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = c.values.Close() })
+	return c
+}
+
+// train takes the curve's steps, from the adapter with every B at zero.
+func (ref reference) train(t *testing.T, c curve) []measured {
+	ref.adapter.ZeroB()
+	st, err := newStepper(ref.model, ref.adapter, settings{balance: c.Coefficient, maxGradNorm: c.MaxGradNorm,
+		optimizer: AdamW{Beta1: 0.9, Beta2: 0.999, Epsilon: c.Eps}})
+	require.NoError(t, err)
+	defer st.close()
+	schedule := Schedule{Kind: "linear", Peak: c.LearningRate, Warmup: c.Warmup, Total: c.Steps}
+	list := make([]measured, c.Steps)
+	for step := range list {
+		list[step], err = st.step(step+1, []data.Batch{rows(t, c.values, "input_ids", "input_ids", step)}, schedule.Rate(step))
+		require.NoError(t, err)
+	}
+	return list
 }
 
 func distance(a, b []float32) float64 {

@@ -52,6 +52,7 @@ type generating struct {
 	*benched
 	dtype             string
 	quant             quantisation
+	stablehlo         string
 	batches           []int
 	prompt, new, runs int
 }
@@ -74,7 +75,11 @@ memory sets: a step must read every weight and the filled cache once.`,
 	f.IntVar(&g.prompt, "prompt", 128, "tokens of a prompt")
 	f.IntVar(&g.new, "new", 128, "tokens decoded after it")
 	f.IntVar(&g.runs, "runs", 3, "counted runs; the median is told")
+	f.StringVar(&g.stablehlo, "stablehlo", "", "write the program of decoding with the first batch as for xla:cuda into `FILE`, and run nothing; needs no GPU")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if g.stablehlo != "" {
+			return a.emitDecoding(g)
+		}
 		result, err := a.benchGenerate(cmd.Context(), g)
 		if err != nil {
 			return err
@@ -166,15 +171,18 @@ func (g *generating) time(ctx context.Context, m *model.Model, rows int) (p pref
 	return p, d, nil
 }
 
-// stepBytes counts what a decode step has to read: every weight but the rows of the
-// embedding that it does not look up, and the filled part of the cache.
+// stepBytes counts what a decode step has to read: every weight as it is stored, but the rows of
+// the embedding that it does not look up, and the filled part of the cache.
 func stepBytes(m *model.Model, rows, positions int) int {
-	size := m.Tensors[0].DType().Size()
-	weights := m.Count()
-	if !m.Tied {
-		weights -= m.Vocabulary * m.Hidden
+	size := m.Tensors[0].DType().Size() // of the embedding, and of what is computed
+	bytes := 2 * rows * positions * m.Layers * m.KVHeads * m.HeadDim * size
+	for _, s := range m.Shapes() {
+		bytes += int(s.ByteSize())
 	}
-	return size * (weights + 2*rows*positions*m.Layers*m.KVHeads*m.HeadDim)
+	if !m.Tied {
+		bytes -= m.Vocabulary * m.Hidden * size
+	}
+	return bytes
 }
 
 // deviceReadRate is how many bytes a second the device reads from its memory: the median of

@@ -3,11 +3,13 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"alphalora/internal/engine"
+	"alphalora/internal/fault"
 	"alphalora/internal/testkit"
 )
 
@@ -71,4 +73,36 @@ func TestBenchRefusesWhatContradicts(t *testing.T) {
 			"bench", "train", "--model", own, "--"+flag, "2")
 	}
 	require.Equal(t, true, measured(t, "train", "--model", own, "--random-weights", "--layers", "2", "--rows", "1", "--length", "4", "--steps", "1")["random_weights"])
+}
+
+// TestBenchWritesProgramsForAGPU holds that programs for a GPU that is not there are written
+// whole: of a step, on several devices with how its inputs lie, and of decoding.
+func TestBenchWritesProgramsForAGPU(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "program.mlir")
+	for _, c := range []struct {
+		args  []string
+		holds string
+	}{
+		{[]string{"train", "--experts", "2,3,1,4"}, `"stablehlo.dot_general"`},
+		{[]string{"train", "--experts", "2,3,1,4", "--devices", "4", "--shard-base", "--model-quant", "nf4"}, `<["data"=4]>`},
+		{[]string{"generate", "--batch", "4", "--model-quant", "int8"}, `"stablehlo.while"`},
+	} {
+		_, stderr, status := call(t, append([]string{"bench", c.args[0], "--shape", "tiny", "--dtype", "bfloat16", "--stablehlo", file}, c.args[1:]...)...)
+		require.Zero(t, status, stderr)
+		program, err := os.ReadFile(file)
+		require.NoError(t, err)
+		require.Contains(t, string(program), c.holds)
+		require.True(t, strings.HasSuffix(strings.TrimSpace(string(program)), "}"))
+	}
+	for remedy, args := range map[string][]string{
+		"add --stablehlo FILE": {"--devices", "4"},
+		"set --devices":        {"--shard-base", "--stablehlo", file},
+		"use 1 to 4":           {"--devices", "8", "--stablehlo", file},
+		"its rows cannot be":   {"--devices", "4", "--rows", "6", "--stablehlo", file},
+		"over 4 devices":       {"--devices", "4", "--attention", "flash", "--dtype", "bfloat16", "--stablehlo", file},
+	} {
+		_, stderr, status := call(t, append([]string{"bench", "train", "--shape", "tiny"}, args...)...)
+		require.Equal(t, fault.StatusBad, status)
+		require.Contains(t, stderr, remedy)
+	}
 }

@@ -66,6 +66,8 @@ type training struct {
 	experts                   []int
 	rank, rows, length, steps int
 	vocabulary, layers        int
+	devices                   int
+	divided                   bool
 	dropout, balance          float64
 	rematerialise, apart      bool
 }
@@ -97,6 +99,8 @@ are given, the last one is repeated.`,
 	f.IntVar(&t.vocabulary, "vocabulary", 0, "size of the vocabulary; 0: the shape's")
 	f.IntVar(&t.layers, "layers", 0, "layers; 0: the shape's")
 	f.IntVar(&t.steps, "steps", 10, "counted steps")
+	f.IntVar(&t.devices, "devices", 1, "devices that the rows are divided over, with --stablehlo alone")
+	f.BoolVar(&t.divided, "shard-base", false, "divide the base's weights over them")
 	f.Float64Var(&t.dropout, "dropout", 0.05, "dropout of the experts' input")
 	f.BoolVar(&t.apart, "mask-per-expert", false, "draw a dropout mask for each expert, not for each input")
 	f.Float64Var(&t.balance, "balance", 0, "coefficient of the balance loss")
@@ -173,7 +177,7 @@ func (t *training) described() (d model.Description, kind moelora.Kind, err erro
 
 func (a *app) benchTrain(ctx context.Context, t *training) (trainSpeed, error) {
 	d, kind, err := t.described()
-	if err != nil {
+	if err = errors.Join(err, t.checkDevices()); err != nil {
 		return trainSpeed{}, err
 	}
 	if err := t.checkAttentionOf(ctx, a, d); err != nil {

@@ -129,7 +129,7 @@ func needOf(run configs.Run, d model.Description, backend string) (need train.Me
 		return train.Memory{}, err
 	}
 	return train.Estimate(d, &shape, train.Size{DType: t.DType, Stored: stored, Backend: backend,
-		Rows: t.MicroBatch, Length: run.Data.Cutoff, Recompute: t.GradientCheckpointing}), nil
+		Rows: t.MicroBatch, Length: run.Data.Cutoff, Recompute: t.GradientCheckpointing, Flash: t.Attention == configs.FlashAttention}), nil
 }
 
 func inGB(bytes int64) string { return fmt.Sprintf("%.1f GB", float64(bytes)/1e9) }

@@ -107,5 +107,5 @@ func TestTheEstimateCountsWhatThePaperCounts(t *testing.T) {
 	require.NoError(t, err)
 	_, need, err := recipeNeed(r)
 	require.NoError(t, err)
-	require.Equal(t, int64(8*4*105635840), need.Trained, "the published 160 experts have 105,635,840 parameters")
+	require.Equal(t, int64(5*4*105635840), need.Trained, "the published 160 experts have 105,635,840 parameters")
 }

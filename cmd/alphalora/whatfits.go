@@ -72,7 +72,7 @@ func (s sizing) changes() []change {
 		list = append(list, change{"training.dtype bfloat16", func(z *train.Size) { z.DType = "bfloat16" }})
 	}
 	for _, kind := range []quant.Kind{quant.Int8, quant.FourBit} {
-		if s.Stored == quant.None && s.adapter != nil && !s.devices.Divided {
+		if s.Stored == quant.None && s.adapter != nil {
 			list = append(list, change{"model_quant " + kind.String(), func(z *train.Size) { z.Stored = kind }})
 		}
 	}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -104,18 +105,27 @@ func dataDir(plugin string) string {
 	return ""
 }
 
-// Flags of XLA: for [CUDASetup.Data], and for the size of products, in MB, up to which those
-// that share an operand become one. The other operands are then copied side by side, which
-// for a router beside a projection is a second copy of the base's weight (docs/gpu.md).
-const (
-	dataFlag  = "--xla_gpu_cuda_data_dir"
-	mergeFlag = "--xla_gpu_dot_merger_threshold_mb"
-)
+// xlaFlag is one of XLA's.
+type xlaFlag struct{ name, value string }
+
+// wanted are flags of XLA's GPU compiler that a step of training needs. What they change was
+// seen in modules that bench/gpu_compile.py compiled (docs/gpu.md).
+var wanted = []xlaFlag{
+	// Products by cuBLAS alone: what an adapter adds is then added inside the base's product, and
+	// no kernels are compiled and tried for each of the hundreds of shapes of product that layers
+	// with unequal numbers of experts have.
+	{"xla_gpu_enable_triton_gemm", "false"},
+	// Products of one input are not made one: that copies the base's weights beside the routers'.
+	{"xla_gpu_dot_merger_threshold_mb", "0"},
+	// On several GPUs that scheduler puts off the products of all gradients until the backward pass has
+	// ended, and every layer's inside is held for them, gradient checkpointing or not.
+	{"xla_disable_hlo_passes", "latency-hiding-scheduler"},
+}
 
 // Environment returns what must stand in the environment when the process starts, since
-// the dynamic linker reads its path only then: LD_LIBRARY_PATH of a CUDA plugin with
-// libraries in folders of their own, and XLA_FLAGS. What is set already stays. Nothing where all stands there already,
-// or where there is no GPU or no plugin.
+// the dynamic linker and XLA read it only then: of a CUDA plugin with libraries in folders
+// of their own, LD_LIBRARY_PATH, and XLA_FLAGS. Nothing where all stands there already,
+// or where there is no GPU or no plugin. A flag that is set is left alone.
 func Environment() map[string]string {
 	if !GPUPresent() {
 		return nil
@@ -134,16 +144,46 @@ func environmentOf(s CUDASetup) map[string]string {
 	if slices.ContainsFunc(s.Libraries, lacks) {
 		change["LD_LIBRARY_PATH"] = strings.Join(distinct(slices.Concat(s.Libraries, have)), string(filepath.ListSeparator))
 	}
-	had := os.Getenv("XLA_FLAGS")
-	flags := had
-	if s.Data != "" && !strings.Contains(flags, dataFlag) {
-		flags += " " + dataFlag + "=" + s.Data
-	}
-	if !strings.Contains(flags, mergeFlag) {
-		flags += " " + mergeFlag + "=0"
-	}
-	if flags != had {
-		change["XLA_FLAGS"] = strings.TrimSpace(flags)
+	before := os.Getenv("XLA_FLAGS")
+	if flags := withFlags(before, s); flags != before {
+		change["XLA_FLAGS"] = flags
 	}
 	return change
+}
+
+// withFlags adds to XLA's flags what is not set there: where CUDA's device library is, and
+// those that are wanted and that the plugin knows. XLA ends a process that sets another.
+func withFlags(set string, s CUDASetup) string {
+	unset := slices.DeleteFunc(slices.Clone(wanted), func(f xlaFlag) bool { return strings.Contains(set, f.name) })
+	add := knownTo(s.Plugin, unset)
+	if dir := (xlaFlag{"xla_gpu_cuda_data_dir", s.Data}); s.Data != "" && !strings.Contains(set, dir.name) {
+		add = append(add, dir)
+	}
+	for _, f := range add {
+		set = strings.TrimSpace(set + " --" + f.name + "=" + f.value)
+	}
+	return set
+}
+
+// knownTo keeps the flags whose names stand in a plugin's file; none if it cannot be read.
+func knownTo(plugin string, flags []xlaFlag) (known []xlaFlag) {
+	file, err := os.Open(plugin)
+	if err != nil || len(flags) == 0 {
+		return nil
+	}
+	defer func() { _ = file.Close() }()
+	const overlap = 64 // longer than a name that two pieces could part
+	piece, kept := make([]byte, 1<<20), 0
+	for err == nil && len(known) < len(flags) {
+		var n int
+		n, err = file.Read(piece[kept:])
+		text := piece[:kept+n]
+		for _, f := range flags {
+			if !slices.Contains(known, f) && bytes.Contains(text, []byte(f.name)) {
+				known = append(known, f)
+			}
+		}
+		kept = copy(piece, text[max(0, len(text)-overlap):])
+	}
+	return known
 }

@@ -125,17 +125,21 @@ func TestSetupOfListsLibrariesAndWhatIsMissing(t *testing.T) {
 
 func TestEnvironmentIsChangedOnce(t *testing.T) {
 	onlyPython(t)
-	s := CUDASetup{Libraries: []string{"/a/lib", "/b/lib"}, Data: "/a"}
+	plugin := filepath.Join(t.TempDir(), "plugin.so")
+	text := strings.Repeat("x", 1<<20-20) + "\x00xla_gpu_enable_triton_gemm\x00" // across two pieces of reading
+	require.NoError(t, os.WriteFile(plugin, []byte(text), 0o644))
+	s := CUDASetup{Plugin: plugin, Libraries: []string{"/a/lib", "/b/lib"}, Data: "/a"}
 	t.Setenv("LD_LIBRARY_PATH", "/own")
 	t.Setenv("XLA_FLAGS", "--other=1")
 	change := environmentOf(s)
-	require.Equal(t, map[string]string{"LD_LIBRARY_PATH": "/a/lib:/b/lib:/own", "XLA_FLAGS": "--other=1 --xla_gpu_cuda_data_dir=/a --xla_gpu_dot_merger_threshold_mb=0"}, change)
+	require.Equal(t, map[string]string{"LD_LIBRARY_PATH": "/a/lib:/b/lib:/own", "XLA_FLAGS": "--other=1 --xla_gpu_enable_triton_gemm=false --xla_gpu_cuda_data_dir=/a"}, change,
+		"a flag that the plugin does not know is not set: XLA would end the process")
 	for name, value := range change {
 		t.Setenv(name, value)
 	}
 	require.Empty(t, environmentOf(s))
-	t.Setenv("XLA_FLAGS", "--xla_gpu_dot_merger_threshold_mb=32")
-	require.Equal(t, map[string]string{"XLA_FLAGS": "--xla_gpu_dot_merger_threshold_mb=32 --xla_gpu_cuda_data_dir=/a"}, environmentOf(s), "who sets it otherwise is left alone")
+	t.Setenv("XLA_FLAGS", "--xla_gpu_enable_triton_gemm=true --xla_gpu_cuda_data_dir=/own")
+	require.Empty(t, environmentOf(s), "what the user sets is left alone")
 }
 
 func TestPJRTVersionsThatDoNotFitAreSaid(t *testing.T) {

@@ -7,13 +7,17 @@ import (
 
 	"alphalora/internal/engine"
 	"alphalora/model"
+	"alphalora/model/quant"
 	"alphalora/moelora"
 
 	"github.com/stretchr/testify/require"
 )
 
 // onDevices is a generator whose small random model and adapter lie on so many devices.
-func onDevices(t *testing.T, devices int) *Generator {
+func onDevices(t *testing.T, devices int) *Generator { return storedOn(t, devices, quant.None) }
+
+// storedOn is that with the projections stored as kind says.
+func storedOn(t *testing.T, devices int, stored quant.Kind) *Generator {
 	eng, err := engine.Open("")
 	require.NoError(t, err)
 	t.Cleanup(eng.Close)
@@ -23,7 +27,7 @@ func onDevices(t *testing.T, devices int) *Generator {
 	require.NoError(t, eng.Use("devices", devices, false))
 	d := model.Description{Family: "llama", Vocabulary: 40, Hidden: 16, Layers: 1, Heads: 4, KVHeads: 2, HeadDim: 4,
 		Intermediate: 24, Context: 64, NormEps: 1e-6, EmbedScale: 1, AttentionScale: 0.5, Rope: model.PlainRope(4, 10000), Activation: model.SiLU, Tied: true}
-	m, err := model.NewRandom(eng, d, "float32", 5)
+	m, err := model.NewRandomQuantised(eng, d, "float32", 5, stored)
 	require.NoError(t, err)
 	a, err := moelora.New(m, moelora.Shape{Kind: moelora.MoELoRA, Rank: 4, Alpha: 8, Experts: []int{3}, TopK: []int{2}, Targets: model.Sites()}, 6)
 	require.NoError(t, err)
@@ -35,7 +39,7 @@ func onDevices(t *testing.T, devices int) *Generator {
 }
 
 // TestDevicesGiveTheSameAnswers holds outputs, drawn and likeliest, and scores of four
-// devices against those of one.
+// devices against those of one, whatever the base is stored as.
 func TestDevicesGiveTheSameAnswers(t *testing.T) {
 	var prompts [][]int32
 	for i := range 15 {
@@ -45,8 +49,8 @@ func TestDevicesGiveTheSameAnswers(t *testing.T) {
 		}
 		prompts = append(prompts, p)
 	}
-	answers := func(devices int) (list []any) {
-		g := onDevices(t, devices)
+	answers := func(devices int, stored quant.Kind) (list []any) {
+		g := storedOn(t, devices, stored)
 		require.Equal(t, devices, g.Devices())
 		done := 0
 		o := Options{MaxNewTokens: 12, Ends: []int32{3}, Progress: func(n int) { require.Greater(t, n, done); done = n }}
@@ -61,9 +65,11 @@ func TestDevicesGiveTheSameAnswers(t *testing.T) {
 		require.NoError(t, err)
 		return append(list, scores)
 	}
-	one := answers(1)
-	require.NotEqual(t, one[0], one[1])
-	require.Equal(t, one, answers(4))
+	for _, stored := range []quant.Kind{quant.None, quant.Int8, quant.FourBit} {
+		one := answers(1, stored)
+		require.NotEqual(t, one[0], one[1])
+		require.Equal(t, one, answers(4, stored), stored)
+	}
 }
 
 func TestShareGivesEachPartToOneDevice(t *testing.T) {

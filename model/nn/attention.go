@@ -15,9 +15,9 @@ func Attention(q, k, v, visible *Node, scale, limit float64) *Node {
 	group := h / heads
 	q = MulScalar(q, scale)
 	q = Reshape(q, b, t, heads, group, d)
-	q = TransposeAllDims(q, 0, 2, 3, 1, 4)                                   // [B, K, G, T, D]
-	q = Reshape(q, b, heads, group*t, d)                                     // [B, K, G·T, D]
-	scores := DotGeneral(q, []int{3}, []int{0, 1}, k, []int{3}, []int{0, 1}) // [B, K, G·T, S]
+	q = TransposeAllDims(q, 0, 2, 3, 1, 4)                                 // [B, K, G, T, D]
+	q = Reshape(q, b, heads, group*t, d)                                   // [B, K, G·T, D]
+	scores := Contract(q, []int{3}, []int{0, 1}, k, []int{3}, []int{0, 1}) // [B, K, G·T, S]
 	scores = Reshape(ConvertDType(scores, dtypes.Float32), b, heads, group, t, s)
 	if limit > 0 {
 		scores = SoftCap(scores, limit)
@@ -25,7 +25,7 @@ func Attention(q, k, v, visible *Node, scale, limit float64) *Node {
 	mask := BroadcastToDims(Reshape(visible, b, 1, 1, t, s), b, heads, group, t, s)
 	scores = Where(mask, scores, Scalar(q.Graph(), dtypes.Float32, hidden))
 	probs := Reshape(ConvertDType(Softmax(scores, -1), v.DType()), b, heads, group*t, s)
-	out := DotGeneral(probs, []int{3}, []int{0, 1}, v, []int{2}, []int{0, 1}) // [B, K, G·T, D]
+	out := Contract(probs, []int{3}, []int{0, 1}, v, []int{2}, []int{0, 1}) // [B, K, G·T, D]
 	out = Reshape(out, b, heads, group, t, d)
 	return Reshape(TransposeAllDims(out, 0, 3, 1, 2, 4), b, t, h*d)
 }

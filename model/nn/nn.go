@@ -17,7 +17,7 @@ import (
 
 // Linear is x·Wᵀ: x [N, in], w [out, in] as checkpoints store it → [N, out].
 func Linear(x, w *Node) *Node {
-	return DotGeneral(x, []int{1}, nil, w, []int{1}, nil)
+	return Contract(x, []int{1}, nil, w, []int{1}, nil)
 }
 
 // AddBias adds b [out] to each row of x [N, out].
@@ -28,7 +28,7 @@ func SoftCap(x *Node, limit float64) *Node { return MulScalar(Tanh(MulScalar(x, 
 
 // Product is x·W: x [N, in], w [in, out] → [N, out].
 func Product(x, w *Node) *Node {
-	return DotGeneral(x, []int{1}, nil, w, []int{0}, nil)
+	return Contract(x, []int{1}, nil, w, []int{0}, nil)
 }
 
 // RMSNorm is x / sqrt(mean(x²) + eps) · (offset + w), in f32, over the last axis.

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/agnivade/levenshtein"
 	"golang.org/x/sys/unix"
@@ -95,7 +96,7 @@ func (s *Set) add(path string) ([]string, error) {
 }
 
 func mapFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // a pipe would wait for its writer
 	if err != nil {
 		return nil, fault.Input(path, "download it again", "cannot be read: %v", fault.Reason(err))
 	}
@@ -230,6 +231,8 @@ func (s *Set) Check(want []Spec) error {
 		t, ok := s.tensors[spec.Name]
 		switch {
 		case !ok && spec.Optional:
+		case !ok && len(problems) >= maxProblems:
+			problems = append(problems, "") // told by number: each search for a like name costs a pass
 		case !ok:
 			problems = append(problems, fmt.Sprintf("lacks tensor %s %v%s", spec.Name, spec.Shape, s.near(spec.Name)))
 		case fmt.Sprint(t.Shape) != fmt.Sprint(spec.Shape):
@@ -238,7 +241,7 @@ func (s *Set) Check(want []Spec) error {
 	}
 	for _, name := range s.Names() {
 		if !wanted[name] {
-			problems = append(problems, fmt.Sprintf("tensor %s %v is not expected", name, s.tensors[name].Shape))
+			problems = append(problems, fmt.Sprintf("tensor %.120s %v is not expected", name, s.tensors[name].Shape))
 		}
 	}
 	if len(problems) == 0 {
@@ -253,7 +256,7 @@ func (s *Set) Check(want []Spec) error {
 // near names a tensor whose name differs in a few letters.
 func (s *Set) near(name string) string {
 	for _, other := range s.Names() {
-		if levenshtein.ComputeDistance(name, other) <= 2 {
+		if max(len(name)-len(other), len(other)-len(name)) <= 2*utf8.UTFMax && levenshtein.ComputeDistance(name, other) <= 2 {
 			return fmt.Sprintf(" (there is %s)", other)
 		}
 	}

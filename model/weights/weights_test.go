@@ -196,6 +196,30 @@ func TestCheckTellsEverything(t *testing.T) {
 	require.NoError(t, s.Check([]Spec{{Name: "layer.weight", Shape: []int{2}}, {Name: "extra", Shape: []int{1}}}))
 }
 
+// TestCheckStaysShort: names that a hostile file makes long or many are neither told whole nor
+// compared letter by letter, which would take hours.
+func TestCheckStaysShort(t *testing.T) {
+	dir := t.TempDir()
+	list := []Tensor{vector(t, strings.Repeat("x", 1<<20), F32, 1)}
+	for i := range 2000 {
+		list = append(list, vector(t, fmt.Sprintf("y%d", i), F32, 1))
+	}
+	save(t, dir, "model.safetensors", list...)
+	s, err := Open(dir)
+	require.NoError(t, err)
+	defer func() { _ = s.Close() }()
+	want := make([]Spec, 5000)
+	for i := range want {
+		want[i] = Spec{Name: fmt.Sprintf("model.layers.%d.self_attn.q_proj.weight", i), Shape: []int{1}}
+	}
+	err = s.Check(want)
+	require.ErrorContains(t, err, "lacks tensor model.layers.0.self_attn.q_proj.weight [1]; ")
+	require.ErrorContains(t, err, "and 6993 more")
+	require.Less(t, len(err.Error()), 2000)
+	err = s.Check(nil)
+	require.Less(t, len(err.Error()), 2000)
+}
+
 func TestShards(t *testing.T) {
 	whole, parts := t.TempDir(), t.TempDir()
 	a, b := vector(t, "a", F32, 1, 2), vector(t, "b", BF16, 3)
