@@ -138,7 +138,8 @@ first() {
   analysis "$1" 90
 }
 
-# flags SHAPE is a step as `xla:cuda` compiles it, and with each of its flags as XLA has it.
+# flags SHAPE is a step as `xla:cuda` compiles it, and with each of its flags as XLA has it:
+# without the second JAX 0.10.2's lays out as much as with 64.
 flags() {
   local attention=flash list way
   list=$(list_for "$1") || fail "$1: has no list of experts" "see $alphalora allocate --published $1" 1

@@ -17,7 +17,7 @@ type quantised struct {
 	kind    quant.Kind
 	pieces  []*Node // as of [quant.Kind.Pieces]
 	out, in int
-	again   bool // the codes are divided, and the layer is computed again in the backward pass, which puts them together once
+	again   bool // the codes are divided, and their layer is computed again in the backward pass
 }
 
 // quantised finds a projection's pieces; false where it is stored whole.
@@ -57,14 +57,14 @@ func (q quantised) product(x *Node) *Node {
 		y = Add(y, nn.Linear(xs[i], ws[i]))
 	}
 	wide := Concatenate([]*Node{x, ZerosLike(y)}, 1) // [N, in + out]
-	if q.again {
+	if q.again {                                     // what is computed again of wide then has the codes among its inputs
 		wide = SchedulingBarrier(wide, codes)
 	}
 	wide = IdentityWithCustomGradient(wide, func(wide, v *Node) *Node {
 		dy := SliceAxis(v, 1, AxisRangeToEnd(q.in))
 		codes := q.codes(dy)
-		if q.again { // those that the layer computed again has put together
-			codes = follow(wide.Inputs()[0].Inputs()[1], dy)
+		if q.again { // put together once for both products
+			codes = follow(OptimizationBarrier(wide.Inputs()[0].Inputs()[1]), dy) // clones lose theirs
 		}
 		dx := q.parts(codes, dy.DType())
 		for i, w := range dx {
@@ -86,13 +86,16 @@ func (q quantised) weight(after *Node) *Node {
 }
 
 // codes are the first piece, put together where it is divided over devices, and not before
-// after is there, if that is not nil.
+// after is there, if that is not nil. The barrier keeps XLA from restoring the parts first.
 func (q quantised) codes(after *Node) *Node {
 	codes := q.pieces[0]
 	if after != nil {
 		codes = follow(codes, after)
 	}
-	return together(codes, nil)
+	if divided(codes) {
+		codes = OptimizationBarrier(together(codes, nil))
+	}
+	return codes
 }
 
 // parts is the weight of codes in as many matrices as [quantised.split] makes of its input.
