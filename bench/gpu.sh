@@ -143,7 +143,7 @@ flags() {
   local attention=flash list way
   list=$(list_for "$1") || fail "$1: has no list of experts" "see $alphalora allocate --published $1" 1
   [ "$backend" = xla:cuda ] || attention=plain
-  for way in ours triton=xla_gpu_enable_triton_gemm=true merging=xla_gpu_dot_merger_threshold_mb=32; do
+  for way in ours triton=xla_gpu_enable_triton_gemm=true merging=xla_gpu_dot_merger_threshold_mb=64; do
     (
       [ "$way" = ours ] || export XLA_FLAGS="${XLA_FLAGS:-} --${way#*=}"
       ours "${way%%=*}" 180 bench train --random-weights --dtype bfloat16 --shape "$1" --experts "$list" --rows 16 --length 256 \
