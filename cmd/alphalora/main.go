@@ -62,7 +62,8 @@ func stopOn(signals <-chan os.Signal, a *app, cancel context.CancelCauseFunc) {
 }
 
 // complain prints err, one line for each error joined in it, and returns the exit
-// status. What to do about an error of the engine is told here, where nobody has yet. After a signal that is 128 plus its number, as shells count.
+// status. What to do about an error of the engine is told here, where nobody has yet.
+// After a signal the status is 128 plus its number, as shells count.
 func complain(ctx context.Context, stderr io.Writer, err error) int {
 	if err == nil {
 		return fault.StatusDone
